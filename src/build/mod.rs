@@ -1,0 +1,1 @@
+//! Writes an image from sorted entries.

@@ -1,0 +1,3 @@
+//! The `dgfs` command.
+
+fn main() {}

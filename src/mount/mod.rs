@@ -1,0 +1,1 @@
+//! The FUSE service: the only place that knows the kernel's protocol.

@@ -1,0 +1,1 @@
+//! Reads an image: lookups, listings, contents, verification.

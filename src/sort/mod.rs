@@ -1,0 +1,4 @@
+//! Sorts entries into key order within a memory budget.
+mod record;
+
+pub use record::{Content, Record};

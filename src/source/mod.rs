@@ -1,0 +1,1 @@
+//! Walks a directory tree and yields its entries.
