@@ -1,0 +1,482 @@
+//! Collects entries and encodes as many of them as fill a leaf page.
+
+use super::{
+    DEVICE, FAR_TARGET, FRAMES_OFFSET, LINKS, PLACE, PRIMARY, SAVED, SECONDS_BIAS, XATTRS,
+};
+use crate::entry::{Kind, Timestamp};
+use crate::format::bits::BitWriter;
+use crate::format::bytes::put_varint;
+use crate::format::column::ColumnEncoder;
+use crate::format::frame::{FrameEncoder, MAX_FRAME};
+use crate::format::{MAX_INLINE_PATH, PAGE_SIZE};
+
+/// Target of a symbolic link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NewTarget<'a> {
+    /// In the leaf page; empty for entries that are no links.
+    Inline(&'a [u8]),
+    /// In the blob at this offset of the blob section.
+    Blob(u64),
+}
+
+/// An entry as the index writer hands it over.
+#[derive(Debug, Clone, Copy)]
+pub struct NewEntry<'a> {
+    /// Last component of the path.
+    pub name: &'a [u8],
+    /// Kind, as the attributes say it.
+    pub kind: Kind,
+    /// Row of the attribute section.
+    pub attribute: u64,
+    /// Time of last modification.
+    pub mtime: Timestamp,
+    /// Bytes of a regular file.
+    pub size: u64,
+    /// Children of a directory.
+    pub children: u64,
+    /// How many of them are directories.
+    pub subdirectories: u64,
+    /// Entries below a directory that are not its children.
+    pub deeper: u64,
+    /// Ordinal at which a directory's children begin (or would, if it had any).
+    pub first_child: u64,
+    /// Default stored length minus stored length of the extent.
+    pub saved: u64,
+    /// Position of the extent if it is not where the one before ends.
+    pub place: Option<u64>,
+    /// Own ordinal minus that of the inode's first name.
+    pub primary: u64,
+    /// Names of the inode, at least 1.
+    pub links: u64,
+    /// Device number.
+    pub device: u64,
+    /// Offset of the blob with the extended attributes.
+    pub xattrs: Option<u64>,
+    /// Where a symbolic link leads.
+    pub target: NewTarget<'a>,
+}
+
+#[derive(Debug)]
+struct PendingRun {
+    first_entry: usize,
+    path: Vec<u8>,
+    parent: u64,
+}
+
+impl PendingRun {
+    fn is_far(&self) -> bool {
+        self.path.len() > MAX_INLINE_PATH
+    }
+}
+
+/// How many entries of each domain stand before an entry.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ranks {
+    files: usize,
+    extents: usize,
+    directories: usize,
+    parents: usize,
+    nondirectories: usize,
+    devices: usize,
+    symlinks: usize,
+    far_targets: usize,
+}
+
+impl Ranks {
+    fn subtract(&mut self, other: &Self) {
+        self.files -= other.files;
+        self.extents -= other.extents;
+        self.directories -= other.directories;
+        self.parents -= other.parents;
+        self.nondirectories -= other.nondirectories;
+        self.devices -= other.devices;
+        self.symlinks -= other.symlinks;
+        self.far_targets -= other.far_targets;
+    }
+}
+
+/// Collects entries in key order and encodes pages from the front of what it holds.
+///
+/// Columns are kept as they are pushed, so that trying another number of entries costs no rebuild.
+#[derive(Debug, Default)]
+pub struct LeafBuilder {
+    runs: Vec<PendingRun>,
+    names: Vec<u8>,
+    name_ends: Vec<usize>,
+    shared: Vec<u8>,
+    targets: Vec<u8>,
+    target_ends: Vec<usize>,
+    /// `ranks[i]` counts the entries before entry i; one more than there are entries.
+    ranks: Vec<Ranks>,
+    attributes: Vec<u64>,
+    sizes: Vec<u64>,
+    seconds: Vec<u64>,
+    nanoseconds: Vec<u64>,
+    children: Vec<u64>,
+    subdirectories: Vec<u64>,
+    deeper: Vec<u64>,
+    first_children: Vec<u64>,
+    saved: Vec<u64>,
+    places: Vec<u64>,
+    primaries: Vec<u64>,
+    links: Vec<u64>,
+    devices: Vec<u64>,
+    xattrs: Vec<u64>,
+    far_targets: Vec<u64>,
+    columns: ColumnEncoder,
+    bits: BitWriter,
+    stream: Vec<u8>,
+    control: Vec<u8>,
+    out: Vec<u8>,
+}
+
+impl LeafBuilder {
+    /// Number of entries held.
+    pub fn len(&self) -> usize {
+        self.shared.len()
+    }
+
+    /// Whether no entry is held.
+    pub fn is_empty(&self) -> bool {
+        self.shared.is_empty()
+    }
+
+    /// The entries that follow are children of the directory at `path`, whose own ordinal is `parent`.
+    pub fn begin_run(&mut self, path: &[u8], parent: u64) {
+        let run = PendingRun {
+            first_entry: self.len(),
+            path: path.to_vec(),
+            parent,
+        };
+        match self.runs.last_mut() {
+            Some(last) if last.first_entry == run.first_entry => *last = run,
+            _ => self.runs.push(run),
+        }
+    }
+
+    /// Name of entry `index`.
+    pub fn name(&self, index: usize) -> &[u8] {
+        let start = match index.checked_sub(1) {
+            Some(before) => self.name_ends.get(before).copied().unwrap_or(0),
+            None => 0,
+        };
+        let end = self.name_ends.get(index).copied().unwrap_or(start);
+        self.names.get(start..end).unwrap_or(&[])
+    }
+
+    /// Parent path of entry `index`, and whether the entry is the first child of that directory here.
+    pub fn run_of(&self, index: usize) -> (&[u8], bool) {
+        let after = self.runs.partition_point(|run| run.first_entry <= index);
+        match after.checked_sub(1).and_then(|at| self.runs.get(at)) {
+            Some(run) => (&run.path, run.first_entry == index),
+            None => (&[], false),
+        }
+    }
+
+    /// Adds the next entry of the run.
+    pub fn push(&mut self, entry: &NewEntry<'_>) {
+        let index = self.len();
+        if self.ranks.is_empty() {
+            self.ranks.push(Ranks::default());
+        }
+        let mut ranks = self.ranks.last().copied().unwrap_or_default();
+        let starts_run = self.runs.last().is_some_and(|run| run.first_entry == index);
+        let shared = match index.checked_sub(1) {
+            Some(before) if !starts_run => {
+                let before = self.name(before);
+                before
+                    .iter()
+                    .zip(entry.name)
+                    .take_while(|(a, b)| a == b)
+                    .count()
+            }
+            _ => 0,
+        };
+        self.names.extend_from_slice(entry.name);
+        self.name_ends.push(self.names.len());
+        self.shared.push(shared as u8);
+        self.attributes.push(entry.attribute);
+        self.seconds
+            .push(entry.mtime.seconds.cast_unsigned() ^ SECONDS_BIAS);
+        self.nanoseconds.push(u64::from(entry.mtime.nanoseconds));
+        self.xattrs
+            .push(entry.xattrs.map_or(0, |offset| offset + 1));
+        if entry.kind == Kind::Directory {
+            ranks.directories += 1;
+            self.children.push(entry.children);
+            self.subdirectories.push(entry.subdirectories);
+            self.first_children.push(entry.first_child);
+            if entry.subdirectories > 0 {
+                ranks.parents += 1;
+                self.deeper.push(entry.deeper);
+            }
+        } else {
+            ranks.nondirectories += 1;
+            self.primaries.push(entry.primary);
+            self.links.push(entry.links.saturating_sub(1));
+        }
+        match entry.kind {
+            Kind::File => {
+                ranks.files += 1;
+                self.sizes.push(entry.size);
+                if entry.size > 0 {
+                    ranks.extents += 1;
+                    self.saved.push(entry.saved);
+                    self.places
+                        .push(entry.place.map_or(0, |position| position + 1));
+                }
+            }
+            Kind::Symlink => {
+                ranks.symlinks += 1;
+                match entry.target {
+                    NewTarget::Inline(target) => self.targets.extend_from_slice(target),
+                    NewTarget::Blob(offset) => {
+                        ranks.far_targets += 1;
+                        self.far_targets.push(offset);
+                    }
+                }
+                self.target_ends.push(self.targets.len());
+            }
+            Kind::CharDevice | Kind::BlockDevice => {
+                ranks.devices += 1;
+                self.devices.push(entry.device);
+            }
+            Kind::Directory | Kind::Fifo | Kind::Socket => {}
+        }
+        self.ranks.push(ranks);
+    }
+
+    fn put_names(&mut self, count: usize, ranks: &Ranks) {
+        self.stream.clear();
+        let mut before: &[u8] = &[];
+        for run in self.runs.iter().take_while(|run| run.first_entry < count) {
+            let path: &[u8] = if run.is_far() { &[] } else { &run.path };
+            let shared = common_prefix(before, path);
+            self.stream
+                .extend_from_slice(path.get(shared..).unwrap_or(&[]));
+            self.stream.push(0);
+            before = path;
+        }
+        let mut start = 0;
+        for (index, (&end, &shared)) in self
+            .name_ends
+            .iter()
+            .zip(&self.shared)
+            .take(count)
+            .enumerate()
+        {
+            let shared = if index == 0 { 0 } else { usize::from(shared) };
+            self.stream
+                .extend_from_slice(self.names.get(start + shared..end).unwrap_or(&[]));
+            self.stream.push(0);
+            start = end;
+        }
+        start = 0;
+        for &end in self.target_ends.iter().take(ranks.symlinks) {
+            self.stream
+                .extend_from_slice(self.targets.get(start..end).unwrap_or(&[]));
+            self.stream.push(0);
+            start = end;
+        }
+    }
+
+    fn put_runs(&mut self, count: usize, first_ordinal: u64) -> usize {
+        let mut before: &[u8] = &[];
+        let mut runs = 0;
+        for (index, run) in self.runs.iter().enumerate() {
+            if run.first_entry >= count {
+                break;
+            }
+            runs += 1;
+            let end = self
+                .runs
+                .get(index + 1)
+                .map_or(count, |next| next.first_entry.min(count));
+            let far = u64::from(run.is_far());
+            put_varint(
+                &mut self.control,
+                ((end - run.first_entry) as u64) << 1 | far,
+            );
+            if run.is_far() {
+                put_varint(&mut self.control, first_ordinal.saturating_sub(run.parent));
+                before = &[];
+            } else {
+                put_varint(&mut self.control, common_prefix(before, &run.path) as u64);
+                before = &run.path;
+            }
+        }
+        runs
+    }
+
+    /// First child ordinals of the first directory of each run that has one, relative to the page.
+    fn bases(&self, count: usize, first_ordinal: u64) -> Vec<u64> {
+        let rank = |entry: usize| self.ranks.get(entry).map_or(0, |ranks| ranks.directories);
+        let mut bases = Vec::new();
+        for (index, run) in self.runs.iter().enumerate() {
+            if run.first_entry >= count {
+                break;
+            }
+            let end = self
+                .runs
+                .get(index + 1)
+                .map_or(count, |next| next.first_entry.min(count));
+            let first = rank(run.first_entry);
+            if rank(end) > first {
+                let child = self.first_children.get(first).copied().unwrap_or(0);
+                bases.push(child.saturating_sub(first_ordinal));
+            }
+        }
+        bases
+    }
+
+    fn put_columns(&mut self, count: usize, ranks: &Ranks, first_ordinal: u64) -> u32 {
+        let bases = self.bases(count, first_ordinal);
+        let control = &mut self.control;
+        let bits = &mut self.bits;
+        let columns = &mut self.columns;
+        let mut put = |values: &[u64], domain: usize| {
+            columns.encode(values.get(..domain).unwrap_or(values), control, bits);
+        };
+        put(&self.attributes, count);
+        put(&self.sizes, ranks.files);
+        put(&self.seconds, count);
+        put(&self.nanoseconds, count);
+        put(&self.children, ranks.directories);
+        put(&self.subdirectories, ranks.directories);
+        put(&self.deeper, ranks.parents);
+        put(&bases, bases.len());
+        let mut present = 0;
+        for (bit, values, domain) in [
+            (SAVED, &self.saved, ranks.extents),
+            (PLACE, &self.places, ranks.extents),
+            (PRIMARY, &self.primaries, ranks.nondirectories),
+            (LINKS, &self.links, ranks.nondirectories),
+            (DEVICE, &self.devices, ranks.devices),
+            (XATTRS, &self.xattrs, count),
+            (FAR_TARGET, &self.far_targets, ranks.far_targets),
+        ] {
+            if values.iter().take(domain).any(|&value| value != 0) {
+                present |= bit;
+                put(values, domain);
+            }
+        }
+        present
+    }
+
+    /// Encodes the first `count` entries as a leaf page whose first entry has ordinal `first_ordinal` and
+    /// whose implicit extents begin at `position`. Returns the bytes used; if they are more than
+    /// [`PAGE_SIZE`], or a frame would be too long, the page does not fit and `page` is as it was.
+    /// The checksum is still missing.
+    pub fn encode(
+        &mut self,
+        count: usize,
+        first_ordinal: u64,
+        position: u64,
+        frames: &mut FrameEncoder,
+        page: &mut [u8; PAGE_SIZE],
+    ) -> crate::Result<usize> {
+        let ranks = self.ranks.get(count).copied().unwrap_or_default();
+        self.put_names(count, &ranks);
+        if self.stream.len() > MAX_FRAME {
+            return Ok(usize::MAX);
+        }
+        self.control.clear();
+        self.bits.clear();
+        let runs = self.put_runs(count, first_ordinal);
+        if let Some(first) = self.shared.first_mut() {
+            *first = 0;
+        }
+        self.control.extend(self.shared.iter().take(count));
+        let present = self.put_columns(count, &ranks, first_ordinal);
+        if self.control.len() > MAX_FRAME {
+            return Ok(usize::MAX);
+        }
+        self.out.clear();
+        self.out.resize(FRAMES_OFFSET, 0);
+        let names_length = frames.encode(&self.stream, &mut self.out)?;
+        let used = self.out.len() + self.bits.bit_length().div_ceil(8);
+        if used > PAGE_SIZE {
+            return Ok(used);
+        }
+        let control_length = frames.encode(&self.control, &mut self.out)?;
+        self.bits.copy_into(&mut self.out);
+        let used = self.out.len();
+        if used > PAGE_SIZE {
+            return Ok(used);
+        }
+        let mut head = Vec::with_capacity(FRAMES_OFFSET);
+        head.extend_from_slice(&[0; 6]);
+        head.extend_from_slice(&(count as u16).to_le_bytes());
+        head.extend_from_slice(&first_ordinal.to_le_bytes());
+        head.extend_from_slice(&position.to_le_bytes());
+        head.extend_from_slice(&present.to_le_bytes());
+        for short in [runs, names_length, control_length, 0] {
+            head.extend_from_slice(&(short as u16).to_le_bytes());
+        }
+        page.fill(0);
+        for (to, from) in page.iter_mut().zip(&self.out) {
+            *to = *from;
+        }
+        for (to, from) in page.iter_mut().zip(&head) {
+            *to = *from;
+        }
+        Ok(used)
+    }
+
+    /// Forgets the first `count` entries, which have become a page.
+    pub fn drain(&mut self, count: usize) {
+        let ranks = self.ranks.get(count).copied().unwrap_or_default();
+        drain_text(&mut self.names, &mut self.name_ends, count);
+        drain_text(&mut self.targets, &mut self.target_ends, ranks.symlinks);
+        self.shared.drain(..count);
+        if let Some(first) = self.shared.first_mut() {
+            *first = 0;
+        }
+        for (column, domain) in [
+            (&mut self.attributes, count),
+            (&mut self.sizes, ranks.files),
+            (&mut self.seconds, count),
+            (&mut self.nanoseconds, count),
+            (&mut self.children, ranks.directories),
+            (&mut self.subdirectories, ranks.directories),
+            (&mut self.deeper, ranks.parents),
+            (&mut self.first_children, ranks.directories),
+            (&mut self.saved, ranks.extents),
+            (&mut self.places, ranks.extents),
+            (&mut self.primaries, ranks.nondirectories),
+            (&mut self.links, ranks.nondirectories),
+            (&mut self.devices, ranks.devices),
+            (&mut self.xattrs, count),
+            (&mut self.far_targets, ranks.far_targets),
+        ] {
+            column.drain(..domain);
+        }
+        self.ranks.drain(..count);
+        for later in &mut self.ranks {
+            later.subtract(&ranks);
+        }
+        // The run that the page ended in goes on in the next one.
+        let gone = self.runs.partition_point(|run| run.first_entry <= count);
+        self.runs.drain(..gone.saturating_sub(1));
+        for run in &mut self.runs {
+            run.first_entry = run.first_entry.saturating_sub(count);
+        }
+    }
+}
+
+fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(x, y)| x == y).count()
+}
+
+/// Removes the first `count` strings, given by their ends.
+fn drain_text(text: &mut Vec<u8>, ends: &mut Vec<usize>, count: usize) {
+    let cut = match count.checked_sub(1) {
+        Some(last) => ends.get(last).copied().unwrap_or(0),
+        None => 0,
+    };
+    text.drain(..cut);
+    ends.drain(..count);
+    for end in ends {
+        *end -= cut;
+    }
+}

@@ -1,0 +1,29 @@
+//! Leaf pages: entries as columns, filled to one page after compression.
+//!
+//! [`LeafBuilder`] collects entries and cuts pages from their front; [`LeafPage`] is a decoded page, and
+//! [`LeafRow`] one entry of it.
+
+mod build;
+mod page;
+
+pub use build::{LeafBuilder, NewEntry, NewTarget};
+pub use page::{LeafPage, LeafRow, RowCursor, Run, Target};
+
+/// Byte offset of the names frame.
+const FRAMES_OFFSET: usize = 36;
+
+/// Optional columns, by bit.
+const SAVED: u32 = 1 << 0;
+const PLACE: u32 = 1 << 1;
+const PRIMARY: u32 = 1 << 2;
+const LINKS: u32 = 1 << 3;
+const DEVICE: u32 = 1 << 4;
+const XATTRS: u32 = 1 << 5;
+const FAR_TARGET: u32 = 1 << 6;
+const KNOWN_COLUMNS: u32 = (1 << 7) - 1;
+
+/// Seconds are stored with their sign bit flipped, so that earlier times are smaller numbers.
+const SECONDS_BIAS: u64 = 1 << 63;
+
+#[cfg(test)]
+mod tests;

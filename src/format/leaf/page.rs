@@ -1,0 +1,749 @@
+//! A decoded leaf page.
+
+use super::{
+    DEVICE, FAR_TARGET, FRAMES_OFFSET, KNOWN_COLUMNS, LINKS, PLACE, PRIMARY, SAVED, SECONDS_BIAS,
+    XATTRS,
+};
+use crate::entry::{Kind, Timestamp};
+use crate::format::attributes::Attributes;
+use crate::format::bits::BitReader;
+use crate::format::bytes::ByteReader;
+use crate::format::extent::Shape;
+use crate::format::{
+    MAX_INLINE_PATH, MAX_LEAF_ENTRIES, MAX_NAME, Malformed, PAGE_SIZE, Parsed, column, frame,
+};
+use std::ops::Range;
+
+/// A column in memory: the narrowest of three forms.
+#[derive(Debug)]
+enum Column {
+    Constant(u64),
+    Narrow(Box<[u32]>),
+    Wide(Box<[u64]>),
+}
+
+impl Column {
+    fn new(values: &[u64]) -> Self {
+        let first = values.first().copied().unwrap_or(0);
+        if values.iter().all(|&value| value == first) {
+            return Self::Constant(first);
+        }
+        let narrow: Option<Box<[u32]>> = values
+            .iter()
+            .map(|&value| u32::try_from(value).ok())
+            .collect();
+        narrow.map_or_else(|| Self::Wide(values.into()), Self::Narrow)
+    }
+
+    fn get(&self, index: usize) -> u64 {
+        match self {
+            Self::Constant(value) => *value,
+            Self::Narrow(values) => values.get(index).copied().map_or(0, u64::from),
+            Self::Wide(values) => values.get(index).copied().unwrap_or(0),
+        }
+    }
+
+    fn memory(&self) -> usize {
+        match self {
+            Self::Constant(_) => 0,
+            Self::Narrow(values) => values.len() * 4,
+            Self::Wide(values) => values.len() * 8,
+        }
+    }
+}
+
+/// A run, whole or in part, in a page.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// The entries of the page that belong to it.
+    pub entries: Range<usize>,
+    /// Ordinal of the parent directory if the run is far, that is if the page does not spell its path.
+    pub far_parent: Option<u64>,
+    path: Range<usize>,
+}
+
+/// Where a symbolic link leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target<'a> {
+    /// Here; empty for entries that are no links.
+    Inline(&'a [u8]),
+    /// In the blob at this offset of the blob section.
+    Blob(u64),
+}
+
+/// One entry of a page.
+#[derive(Debug, Clone, Copy)]
+pub struct LeafRow<'a> {
+    /// Position of the entry in key order.
+    pub ordinal: u64,
+    /// Kind of the entry.
+    pub kind: Kind,
+    /// Mode, owner and group.
+    pub attributes: Attributes,
+    /// Time of last modification.
+    pub mtime: Timestamp,
+    /// Bytes of a regular file.
+    pub size: u64,
+    /// Children of a directory.
+    pub children: u64,
+    /// How many of them are directories.
+    pub subdirectories: u64,
+    /// Entries below a directory that are not its children.
+    pub deeper: u64,
+    /// Ordinal of a directory's first child.
+    pub first_child: u64,
+    /// Position of the extent of a regular file of size > 0.
+    pub position: u64,
+    /// Stored length of that extent.
+    pub stored: u64,
+    /// Own ordinal minus that of the inode's first name.
+    pub primary: u64,
+    /// Names of the inode; meaningless for directories.
+    pub links: u64,
+    /// Device number.
+    pub device: u64,
+    /// Offset of the blob with the extended attributes.
+    pub xattrs: Option<u64>,
+    /// Where a symbolic link leads.
+    pub target: Target<'a>,
+}
+
+/// A decoded leaf page.
+#[derive(Debug)]
+pub struct LeafPage {
+    /// Ordinal of the first entry.
+    pub first_ordinal: u64,
+    /// Position where the first implicit extent of the page begins.
+    pub position: u64,
+    chunk_shift: u32,
+    runs: Box<[Run]>,
+    paths: Box<[u8]>,
+    /// The name suffixes, each with its NUL, then the targets, each with its NUL.
+    text: Box<[u8]>,
+    /// Offsets of the NULs in `text`: names first, then targets.
+    ends: Box<[u16]>,
+    shared: Box<[u8]>,
+    kinds: Box<[Kind]>,
+    attributes: Column,
+    table: std::sync::Arc<[(Attributes, Kind)]>,
+    sizes: Column,
+    seconds: Column,
+    nanoseconds: Column,
+    children: Column,
+    subdirectories: Column,
+    deeper: Column,
+    bases: Column,
+    saved: Column,
+    places: Column,
+    primaries: Column,
+    links: Column,
+    devices: Column,
+    xattrs: Column,
+    far_targets: Column,
+}
+
+/// Positions in `stream` of the next `count` NULs from `from` on.
+fn find_ends(stream: &[u8], from: usize, count: usize) -> Parsed<Vec<u16>> {
+    let mut ends = Vec::with_capacity(count.min(stream.len()));
+    let tail = stream.get(from..).unwrap_or(&[]);
+    let nuls = tail.iter().enumerate().filter(|(_, byte)| **byte == 0);
+    ends.extend(nuls.take(count).map(|(at, _)| (from + at) as u16));
+    if ends.len() < count {
+        return Err(Malformed("names stream ends early"));
+    }
+    Ok(ends)
+}
+
+impl LeafPage {
+    /// Parses a page whose checksum was found right. `table` is the attribute section, `chunk_shift` that of
+    /// the header.
+    pub fn decode(
+        page: &[u8; PAGE_SIZE],
+        table: &std::sync::Arc<[(Attributes, Kind)]>,
+        chunk_shift: u32,
+    ) -> Parsed<Self> {
+        let mut reader = ByteReader::new(page);
+        reader.u32()?;
+        if reader.u8()? != 0 || reader.u8()? != 0 {
+            return Err(Malformed("not a leaf page"));
+        }
+        let count = usize::from(reader.u16()?);
+        let (first_ordinal, position) = (reader.u64()?, reader.u64()?);
+        let present = reader.u32()?;
+        let run_count = usize::from(reader.u16()?);
+        let names_length = usize::from(reader.u16()?);
+        let control_length = usize::from(reader.u16()?);
+        if reader.u16()? != 0 || present & !KNOWN_COLUMNS != 0 {
+            return Err(Malformed("leaf page has columns of a later version"));
+        }
+        if count == 0 || count > MAX_LEAF_ENTRIES || run_count == 0 || run_count > count {
+            return Err(Malformed("leaf page has an impossible number of entries"));
+        }
+        if first_ordinal >= 1 << 62 || position >= 1 << 63 {
+            return Err(Malformed("leaf page has an impossible ordinal or position"));
+        }
+        let mut stream = Vec::new();
+        frame::decode(reader.take(names_length)?, &mut stream)?;
+        let mut control = Vec::new();
+        frame::decode(reader.take(control_length)?, &mut control)?;
+        let bits = BitReader::new(reader.rest());
+
+        let mut control = ByteReader::new(&control);
+        let path_ends = find_ends(&stream, 0, run_count)?;
+        let (runs, paths) = decode_runs(&stream, &path_ends, count, first_ordinal, &mut control)?;
+        let names_start = path_ends.last().map_or(0, |&end| usize::from(end) + 1);
+        let shared: Box<[u8]> = control.take(count)?.into();
+
+        let (mut at, mut values) = (0usize, Vec::with_capacity(count));
+        let mut next = |domain: usize, values: &mut Vec<u64>| {
+            column::decode(domain, &mut control, bits, &mut at, values)?;
+            Ok::<Column, Malformed>(Column::new(values))
+        };
+        let attributes = next(count, &mut values)?;
+        let mut kinds = Vec::with_capacity(count);
+        for &row in &values {
+            let row = usize::try_from(row).ok().and_then(|row| table.get(row));
+            kinds.push(
+                row.ok_or(Malformed("entry names attributes that are not there"))?
+                    .1,
+            );
+        }
+        let of_kind = |kind: Kind| kinds.iter().filter(|&&other| other == kind).count();
+        let directories = of_kind(Kind::Directory);
+        let symlinks = of_kind(Kind::Symlink);
+        let devices = of_kind(Kind::CharDevice) + of_kind(Kind::BlockDevice);
+
+        let mut ends = find_ends(&stream, names_start, count)?;
+        let names_end = ends.last().map_or(names_start, |&end| usize::from(end) + 1);
+        let target_ends = find_ends(&stream, names_end, symlinks)?;
+        let text_end = target_ends
+            .last()
+            .map_or(names_end, |&end| usize::from(end) + 1);
+        if text_end != stream.len() {
+            return Err(Malformed("names stream goes on behind its last string"));
+        }
+        let mut before = names_end;
+        let mut inline_targets = 0;
+        for &end in &target_ends {
+            inline_targets += usize::from(usize::from(end) > before);
+            before = usize::from(end) + 1;
+        }
+        ends.extend(target_ends);
+        for end in &mut ends {
+            *end -= names_start as u16;
+        }
+
+        let sizes = next(of_kind(Kind::File), &mut values)?;
+        if values.iter().any(|&size| size >= 1 << 63) {
+            return Err(Malformed("file has an impossible size"));
+        }
+        let extents = values.iter().filter(|&&size| size > 0).count();
+        let seconds = next(count, &mut values)?;
+        let nanoseconds = next(count, &mut values)?;
+        if values.iter().any(|&value| value >= 1_000_000_000) {
+            return Err(Malformed("time has more nanoseconds than a second"));
+        }
+        let children = next(directories, &mut values)?;
+        let subdirectories = next(directories, &mut values)?;
+        let parents = values.iter().filter(|&&value| value > 0).count();
+        let deeper = next(parents, &mut values)?;
+        let with_directories = runs
+            .iter()
+            .filter(|run| {
+                kinds
+                    .get(run.entries.clone())
+                    .is_some_and(|k| k.contains(&Kind::Directory))
+            })
+            .count();
+        let bases = next(with_directories, &mut values)?;
+        let mut optional = |bit: u32, domain: usize| {
+            if present & bit == 0 {
+                Ok(Column::Constant(0))
+            } else {
+                next(domain, &mut values)
+            }
+        };
+        let page = Self {
+            first_ordinal,
+            position,
+            chunk_shift,
+            runs,
+            paths,
+            text: stream.get(names_start..).unwrap_or(&[]).into(),
+            ends: ends.into(),
+            shared,
+            attributes,
+            table: std::sync::Arc::clone(table),
+            sizes,
+            seconds,
+            nanoseconds,
+            children,
+            subdirectories,
+            deeper,
+            bases,
+            saved: optional(SAVED, extents)?,
+            places: optional(PLACE, extents)?,
+            primaries: optional(PRIMARY, count - directories)?,
+            links: optional(LINKS, count - directories)?,
+            devices: optional(DEVICE, devices)?,
+            xattrs: optional(XATTRS, count)?,
+            far_targets: optional(FAR_TARGET, symlinks - inline_targets)?,
+            kinds: kinds.into(),
+        };
+        if !control.rest().is_empty() {
+            return Err(Malformed("control stream goes on behind its last column"));
+        }
+        bits.only_zeros_from(at)?;
+        page.check_names()?;
+        page.check_rows()?;
+        Ok(page)
+    }
+
+    /// Refuses names that no directory can hold. (That they ascend is for verification to check.)
+    fn check_names(&self) -> Parsed<()> {
+        let mut length = 0;
+        for (index, &shared) in self.shared.iter().enumerate() {
+            let shared = usize::from(shared);
+            let suffix = self.suffix(index);
+            let first = self.first_ordinal + index as u64;
+            let starts_run = shared == 0;
+            if !starts_run && shared > length {
+                return Err(Malformed("name shares more bytes than the one before has"));
+            }
+            length = shared + suffix.len();
+            if length > MAX_NAME || (length == 0) != (first == 0) {
+                return Err(Malformed("name has an impossible length"));
+            }
+            if suffix.contains(&b'/') {
+                return Err(Malformed("name contains a slash"));
+            }
+        }
+        for run in &self.runs {
+            if self.shared.get(run.entries.start) != Some(&0) {
+                return Err(Malformed("first name of a run shares bytes"));
+            }
+        }
+        let mut name = Vec::with_capacity(MAX_NAME);
+        for index in 0..self.len() {
+            // Only names that begin with a dot can be "." or "..", and those begin a run's order: the
+            // suffixes tell without building every name.
+            let suffix = self.suffix(index);
+            if self.shared.get(index).is_some_and(|&shared| shared <= 1) && suffix.len() <= 2 {
+                self.name_into(index, &mut name);
+                if name == b"." || name == b".." {
+                    return Err(Malformed("name is . or .."));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses rows whose numbers cannot be: links to later entries, extents beyond all positions.
+    fn check_rows(&self) -> Parsed<()> {
+        let mut cursor = RowCursor::new(self);
+        while let Some(row) = cursor.row() {
+            if row.primary > row.ordinal {
+                return Err(Malformed("hard link leads before the first entry"));
+            }
+            let last = row
+                .first_child
+                .checked_add(row.children)
+                .and_then(|n| n.checked_add(row.deeper));
+            if row.kind == Kind::Directory
+                && (last.is_none_or(|last| last >= 1 << 63)
+                    || row.children > 0 && row.first_child <= row.ordinal
+                    || row.subdirectories > row.children)
+            {
+                return Err(Malformed("directory has impossible children"));
+            }
+            if row.kind == Kind::File && row.size > 0 {
+                let shape = Shape::new(row.size, self.chunk_shift);
+                let least = if shape.has_table() {
+                    shape.table_length()
+                } else {
+                    shape.default_stored_length()
+                };
+                if row.stored < least
+                    || row
+                        .position
+                        .checked_add(row.stored)
+                        .is_none_or(|e| e >= 1 << 63)
+                {
+                    return Err(Malformed("file has an impossible extent"));
+                }
+            }
+            cursor.advance();
+        }
+        Ok(())
+    }
+
+    /// Number of entries.
+    pub fn len(&self) -> usize {
+        self.kinds.len()
+    }
+
+    /// Never true of a decoded page.
+    pub fn is_empty(&self) -> bool {
+        self.kinds.is_empty()
+    }
+
+    /// Bytes of memory that the decoded page takes.
+    pub fn memory(&self) -> usize {
+        let columns = [
+            &self.attributes,
+            &self.sizes,
+            &self.seconds,
+            &self.nanoseconds,
+            &self.children,
+            &self.subdirectories,
+            &self.deeper,
+            &self.bases,
+            &self.saved,
+            &self.places,
+            &self.primaries,
+            &self.links,
+            &self.devices,
+            &self.xattrs,
+            &self.far_targets,
+        ];
+        std::mem::size_of::<Self>()
+            + self.runs.len() * std::mem::size_of::<Run>()
+            + self.paths.len()
+            + self.text.len()
+            + self.ends.len() * 2
+            + self.shared.len()
+            + self.kinds.len()
+            + columns.iter().map(|column| column.memory()).sum::<usize>()
+    }
+
+    /// The runs in the page, in order.
+    pub fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// Parent path of the entries of `run`; empty if the run is far.
+    pub fn path_of(&self, run: &Run) -> &[u8] {
+        self.paths.get(run.path.clone()).unwrap_or(&[])
+    }
+
+    /// The run that entry `index` belongs to.
+    pub fn run_of(&self, index: usize) -> Option<&Run> {
+        let after = self.runs.partition_point(|run| run.entries.start <= index);
+        self.runs.get(after.checked_sub(1)?)
+    }
+
+    fn suffix(&self, index: usize) -> &[u8] {
+        let start = match index.checked_sub(1) {
+            Some(before) => self.ends.get(before).map_or(0, |&end| usize::from(end) + 1),
+            None => 0,
+        };
+        let end = self.ends.get(index).map_or(start, |&end| usize::from(end));
+        self.text.get(start..end).unwrap_or(&[])
+    }
+
+    /// Puts the name of entry `index` into `name`, given that it holds the name of the entry before, or
+    /// anything if the entry begins a run.
+    fn next_name(&self, index: usize, name: &mut Vec<u8>) {
+        name.truncate(self.shared.get(index).copied().map_or(0, usize::from));
+        name.extend_from_slice(self.suffix(index));
+    }
+
+    /// Puts the name of entry `index` into `name`.
+    pub fn name_into(&self, index: usize, name: &mut Vec<u8>) {
+        let start = self.run_of(index).map_or(0, |run| run.entries.start);
+        name.clear();
+        for earlier in start..=index {
+            self.next_name(earlier, name);
+        }
+    }
+
+    /// The entry among `entries`, all of one run, whose name is `name`.
+    pub fn find_name(&self, entries: Range<usize>, name: &[u8]) -> Option<usize> {
+        let run = self.run_of(entries.start)?;
+        // Bytes that `name` has in common with the name before; names share bytes, so most need no comparison.
+        let mut matched = 0;
+        for index in run.entries.start..entries.end.min(run.entries.end) {
+            let shared = self.shared.get(index).copied().map_or(0, usize::from);
+            if index > run.entries.start {
+                if shared > matched {
+                    continue;
+                }
+                if shared < matched {
+                    return None;
+                }
+            }
+            let suffix = self.suffix(index);
+            let wanted = name.get(shared..)?;
+            let common = suffix
+                .iter()
+                .zip(wanted)
+                .take_while(|(a, b)| a == b)
+                .count();
+            if common == suffix.len() && common == wanted.len() {
+                return (index >= entries.start).then_some(index);
+            }
+            if suffix.get(common..) > wanted.get(common..) {
+                return None;
+            }
+            matched = shared + common;
+        }
+        None
+    }
+
+    /// The entry with key (`path`, `name`), for paths that a page spells out.
+    pub fn find_key(&self, path: &[u8], name: &[u8]) -> Option<usize> {
+        let run = self
+            .runs
+            .iter()
+            .rev()
+            .find(|run| run.far_parent.is_none() && self.path_of(run) == path)?;
+        self.find_name(run.entries.clone(), name)
+    }
+
+    /// The entry at `index`.
+    pub fn row(&self, index: usize) -> Option<LeafRow<'_>> {
+        let mut cursor = RowCursor::new(self);
+        for _ in 0..index {
+            cursor.advance();
+        }
+        cursor.row()
+    }
+}
+
+fn decode_runs(
+    stream: &[u8],
+    path_ends: &[u16],
+    count: usize,
+    first_ordinal: u64,
+    control: &mut ByteReader<'_>,
+) -> Parsed<(Box<[Run]>, Box<[u8]>)> {
+    let mut runs = Vec::with_capacity(path_ends.len());
+    let mut paths: Vec<u8> = Vec::new();
+    let (mut entry, mut start) = (0, 0);
+    let mut path = 0..0;
+    for &end in path_ends {
+        let head = control.varint()?;
+        let entries = head >> 1;
+        if entries == 0 || entries > (count - entry) as u64 {
+            return Err(Malformed("runs have more entries than the page"));
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "at most the count of the page"
+        )]
+        let entries = entry..entry + entries as usize;
+        let rest = stream.get(start..usize::from(end)).unwrap_or(&[]);
+        let number = control.varint()?;
+        let far_parent = if head & 1 == 1 {
+            if number == 0 || number > first_ordinal || !rest.is_empty() {
+                return Err(Malformed("far run has an impossible parent"));
+            }
+            path = paths.len()..paths.len();
+            Some(first_ordinal - number)
+        } else {
+            if number > path.len() as u64 {
+                return Err(Malformed(
+                    "run path shares more bytes than the one before has",
+                ));
+            }
+            #[expect(clippy::cast_possible_truncation, reason = "at most a path length")]
+            let shared = path.start..path.start + number as usize;
+            path = paths.len()..paths.len() + shared.len() + rest.len();
+            if path.len() > MAX_INLINE_PATH {
+                return Err(Malformed("run path is too long"));
+            }
+            paths.extend_from_within(shared);
+            paths.extend_from_slice(rest);
+            None
+        };
+        entry = entries.end;
+        runs.push(Run {
+            entries,
+            far_parent,
+            path: path.clone(),
+        });
+        start = usize::from(end) + 1;
+    }
+    if entry != count {
+        return Err(Malformed("runs have fewer entries than the page"));
+    }
+    Ok((runs.into(), paths.into()))
+}
+
+/// Goes through the rows of a page; each step costs the same, wherever it is.
+#[derive(Debug)]
+pub struct RowCursor<'a> {
+    page: &'a LeafPage,
+    index: usize,
+    run: usize,
+    files: usize,
+    extents: usize,
+    directories: usize,
+    parents: usize,
+    bases: usize,
+    devices: usize,
+    symlinks: usize,
+    far_targets: usize,
+    position: u64,
+    next_child: Option<u64>,
+}
+
+impl<'a> RowCursor<'a> {
+    /// A cursor at the first row.
+    pub fn new(page: &'a LeafPage) -> Self {
+        Self {
+            page,
+            index: 0,
+            run: 0,
+            files: 0,
+            extents: 0,
+            directories: 0,
+            parents: 0,
+            bases: 0,
+            devices: 0,
+            symlinks: 0,
+            far_targets: 0,
+            position: page.position,
+            next_child: None,
+        }
+    }
+
+    /// Index of the row in the page.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    fn extent(&self, size: u64) -> (u64, u64, bool) {
+        let default = Shape::new(size, self.page.chunk_shift).default_stored_length();
+        let stored = default.saturating_sub(self.page.saved.get(self.extents));
+        match self.page.places.get(self.extents).checked_sub(1) {
+            Some(place) => (place, stored, false),
+            None => (self.position, stored, true),
+        }
+    }
+
+    fn child_base(&self) -> u64 {
+        self.next_child.unwrap_or_else(|| {
+            self.page
+                .first_ordinal
+                .saturating_add(self.page.bases.get(self.bases))
+        })
+    }
+
+    fn target(&self) -> Target<'a> {
+        let page = self.page;
+        let end_of = |string: usize| page.ends.get(string).map_or(0, |&end| usize::from(end));
+        let string = page.len() + self.symlinks;
+        let text = page
+            .text
+            .get(end_of(string - 1) + 1..end_of(string))
+            .unwrap_or(&[]);
+        if text.is_empty() {
+            Target::Blob(page.far_targets.get(self.far_targets))
+        } else {
+            Target::Inline(text)
+        }
+    }
+
+    /// The row, or `None` behind the last.
+    pub fn row(&self) -> Option<LeafRow<'a>> {
+        let page = self.page;
+        let kind = *page.kinds.get(self.index)?;
+        let attribute = usize::try_from(page.attributes.get(self.index)).ok()?;
+        let attributes = page.table.get(attribute)?.0;
+        let nondirectories = self.index - self.directories;
+        let mut row = LeafRow {
+            ordinal: page.first_ordinal + self.index as u64,
+            kind,
+            attributes,
+            mtime: Timestamp {
+                seconds: (page.seconds.get(self.index) ^ SECONDS_BIAS).cast_signed(),
+                nanoseconds: page.nanoseconds.get(self.index) as u32,
+            },
+            size: 0,
+            children: 0,
+            subdirectories: 0,
+            deeper: 0,
+            first_child: 0,
+            position: 0,
+            stored: 0,
+            primary: 0,
+            links: 1,
+            device: 0,
+            xattrs: page.xattrs.get(self.index).checked_sub(1),
+            target: Target::Inline(&[]),
+        };
+        if kind == Kind::Directory {
+            row.children = page.children.get(self.directories);
+            row.subdirectories = page.subdirectories.get(self.directories);
+            if row.subdirectories > 0 {
+                row.deeper = page.deeper.get(self.parents);
+            }
+            row.first_child = self.child_base();
+        } else {
+            row.primary = page.primaries.get(nondirectories);
+            row.links = page.links.get(nondirectories).saturating_add(1);
+        }
+        match kind {
+            Kind::File => {
+                row.size = page.sizes.get(self.files);
+                if row.size > 0 {
+                    (row.position, row.stored, _) = self.extent(row.size);
+                }
+            }
+            Kind::Symlink => row.target = self.target(),
+            Kind::CharDevice | Kind::BlockDevice => row.device = page.devices.get(self.devices),
+            Kind::Directory | Kind::Fifo | Kind::Socket => {}
+        }
+        Some(row)
+    }
+
+    /// Goes to the next row.
+    pub fn advance(&mut self) {
+        let page = self.page;
+        let Some(&kind) = page.kinds.get(self.index) else {
+            return;
+        };
+        match kind {
+            Kind::Directory => {
+                let mut below = page.children.get(self.directories);
+                if page.subdirectories.get(self.directories) > 0 {
+                    below = below.saturating_add(page.deeper.get(self.parents));
+                    self.parents += 1;
+                }
+                if self.next_child.is_none() {
+                    self.next_child = Some(self.child_base());
+                    self.bases += 1;
+                }
+                self.next_child = self.next_child.map(|child| child.saturating_add(below));
+                self.directories += 1;
+            }
+            Kind::File => {
+                let size = page.sizes.get(self.files);
+                if size > 0 {
+                    let (_, stored, implicit) = self.extent(size);
+                    if implicit {
+                        self.position = self.position.saturating_add(stored);
+                    }
+                    self.extents += 1;
+                }
+                self.files += 1;
+            }
+            Kind::Symlink => {
+                self.far_targets += usize::from(matches!(self.target(), Target::Blob(_)));
+                self.symlinks += 1;
+            }
+            Kind::CharDevice | Kind::BlockDevice => self.devices += 1,
+            Kind::Fifo | Kind::Socket => {}
+        }
+        self.index += 1;
+        if page
+            .runs
+            .get(self.run)
+            .is_some_and(|run| run.entries.end == self.index)
+        {
+            self.run += 1;
+            self.next_child = None;
+        }
+    }
+}

@@ -1,0 +1,280 @@
+use super::*;
+use crate::entry::{Kind, Timestamp};
+use crate::format::attributes::Attributes;
+use crate::format::frame::FrameEncoder;
+use crate::format::{PAGE_SIZE, extent::Shape};
+use proptest::prelude::*;
+use std::sync::Arc;
+
+const CHUNK_SHIFT: u32 = 12;
+
+fn table() -> Arc<[(Attributes, Kind)]> {
+    [
+        0o100_644, 0o040_755, 0o120_777, 0o020_600, 0o010_600, 0o060_600, 0o140_700, 0o100_755,
+    ]
+    .into_iter()
+    .map(|mode| {
+        (
+            Attributes {
+                mode,
+                uid: 1,
+                gid: 2,
+            },
+            Kind::from_mode(mode).unwrap(),
+        )
+    })
+    .collect()
+}
+
+/// An entry that owns what [`NewEntry`] borrows.
+#[derive(Debug, Clone)]
+struct Sample {
+    name: Vec<u8>,
+    attribute: usize,
+    size: u64,
+    mtime: Timestamp,
+    children: (u64, u64, u64),
+    saved: bool,
+    place: Option<u64>,
+    links: u64,
+    device: u64,
+    xattrs: Option<u64>,
+    target: Vec<u8>,
+}
+
+fn sample() -> impl Strategy<Value = Sample> {
+    (
+        (
+            0usize..8,
+            prop_oneof![Just(0u64), 1u64..9000, 1u64..1 << 50],
+        ),
+        prop_oneof![
+            Just((1_700_000_000i64, 0u32)),
+            (any::<i64>(), 0u32..1_000_000_000)
+        ],
+        (0u64..50, 0u64..1000),
+        (
+            any::<bool>(),
+            proptest::option::of(0u64..1 << 40),
+            1u64..4,
+            any::<u64>(),
+        ),
+        proptest::option::weighted(0.1, 0u64..1 << 30),
+        prop_oneof![Just(Vec::new()), proptest::collection::vec(1u8.., 1..60)],
+    )
+        .prop_map(
+            |((attribute, size), mtime, children, more, xattrs, target)| Sample {
+                name: Vec::new(),
+                attribute,
+                size,
+                mtime: Timestamp {
+                    seconds: mtime.0,
+                    nanoseconds: mtime.1,
+                },
+                children: (
+                    children.0,
+                    children.0 / 3,
+                    if children.0 < 3 { 0 } else { children.1 },
+                ),
+                saved: more.0,
+                place: more.1,
+                links: more.2,
+                device: more.3,
+                xattrs,
+                target,
+            },
+        )
+}
+
+/// Runs of samples with ascending names.
+fn tree() -> impl Strategy<Value = Vec<(Vec<u8>, Vec<Sample>)>> {
+    let name = proptest::collection::btree_set("[a-c.]{3,9}", 1..40);
+    let path = prop_oneof!["[a-c]{1,5}(/[ab]{1,4}){0,3}", "[a-c]{1025,1030}"];
+    let run = (path, name, proptest::collection::vec(sample(), 40));
+    proptest::collection::vec(run, 1..8).prop_map(|runs| {
+        runs.into_iter()
+            .map(|(path, names, mut samples)| {
+                samples.truncate(names.len());
+                for (sample, name) in samples.iter_mut().zip(names) {
+                    sample.name = name.into_bytes();
+                }
+                (path.into_bytes(), samples)
+            })
+            .collect()
+    })
+}
+
+const FIRST: u64 = 1000;
+const POSITION: u64 = 1 << 30;
+
+fn saved_bytes(sample: &Sample) -> u64 {
+    let shape = Shape::new(sample.size, CHUNK_SHIFT);
+    if sample.saved && shape.has_table() {
+        sample.size / 2
+    } else {
+        0
+    }
+}
+
+fn push_all(
+    builder: &mut LeafBuilder,
+    tree: &[(Vec<u8>, Vec<Sample>)],
+) -> Vec<(usize, Sample, u64)> {
+    let table = table();
+    let mut flat = Vec::new();
+    for (run, (path, samples)) in tree.iter().enumerate() {
+        builder.begin_run(path, run as u64);
+        let mut child = 1_000_000 * (run as u64 + 1);
+        for sample in samples {
+            let kind = table[sample.attribute].1;
+            builder.push(&NewEntry {
+                name: &sample.name,
+                kind,
+                attribute: sample.attribute as u64,
+                mtime: sample.mtime,
+                size: sample.size,
+                children: sample.children.0,
+                subdirectories: sample.children.1,
+                deeper: sample.children.2,
+                first_child: child,
+                saved: saved_bytes(sample),
+                place: sample.place,
+                primary: sample.links - 1,
+                links: sample.links,
+                device: sample.device,
+                xattrs: sample.xattrs,
+                target: if sample.target.is_empty() {
+                    NewTarget::Blob(sample.device >> 1)
+                } else {
+                    NewTarget::Inline(&sample.target)
+                },
+            });
+            flat.push((run, sample.clone(), child));
+            if kind == Kind::Directory {
+                child += sample.children.0 + sample.children.2;
+            }
+        }
+    }
+    flat
+}
+
+fn check(page: &LeafPage, tree: &[(Vec<u8>, Vec<Sample>)], expected: &[(usize, Sample, u64)]) {
+    let mut cursor = RowCursor::new(page);
+    let mut position = page.position;
+    let mut name = Vec::new();
+    for (index, (run, sample, child)) in expected.iter().enumerate() {
+        let row = cursor.row().unwrap();
+        let kind = table()[sample.attribute].1;
+        assert_eq!(
+            (row.kind, row.attributes.mode),
+            (kind, table()[sample.attribute].0.mode)
+        );
+        assert_eq!(row.ordinal, page.first_ordinal + index as u64);
+        assert_eq!((row.mtime, row.xattrs), (sample.mtime, sample.xattrs));
+        page.name_into(index, &mut name);
+        assert_eq!(name, sample.name);
+        let in_page = page.run_of(index).unwrap();
+        if tree[*run].0.len() > 1024 {
+            assert_eq!(in_page.far_parent, Some(*run as u64));
+            assert_eq!(page.path_of(in_page), b"");
+        } else {
+            assert_eq!(page.path_of(in_page), tree[*run].0);
+        }
+        assert_eq!(
+            page.find_name(in_page.entries.clone(), &sample.name),
+            Some(index)
+        );
+        let mut missing = sample.name.clone();
+        missing.push(b'!');
+        assert_eq!(page.find_name(in_page.entries.clone(), &missing), None);
+        match kind {
+            Kind::Directory => {
+                assert_eq!(row.first_child, *child);
+                assert_eq!(row.children, sample.children.0);
+                assert_eq!(
+                    (row.subdirectories, row.deeper),
+                    (sample.children.1, sample.children.2)
+                );
+            }
+            Kind::File if sample.size > 0 => {
+                let stored = Shape::new(sample.size, CHUNK_SHIFT).default_stored_length()
+                    - saved_bytes(sample);
+                assert_eq!((row.size, row.stored), (sample.size, stored));
+                assert_eq!(row.position, sample.place.unwrap_or(position));
+                if sample.place.is_none() {
+                    position += stored;
+                }
+            }
+            Kind::Symlink if sample.target.is_empty() => {
+                assert_eq!(row.target, Target::Blob(sample.device >> 1));
+            }
+            Kind::Symlink => assert_eq!(row.target, Target::Inline(&sample.target)),
+            Kind::CharDevice | Kind::BlockDevice => assert_eq!(row.device, sample.device),
+            _ => {}
+        }
+        if kind != Kind::Directory {
+            assert_eq!((row.primary, row.links), (sample.links - 1, sample.links));
+        }
+        cursor.advance();
+    }
+    assert!(cursor.row().is_none());
+}
+
+/// Encodes the longest prefix of at most `wish` entries that fits.
+fn encode_some(
+    builder: &mut LeafBuilder,
+    wish: usize,
+    first: u64,
+    position: u64,
+) -> (usize, [u8; PAGE_SIZE]) {
+    let mut frames = FrameEncoder::new(3).unwrap();
+    let mut page = [0xEE; PAGE_SIZE];
+    let mut count = wish.min(builder.len());
+    while builder
+        .encode(count, first, position, &mut frames, &mut page)
+        .unwrap()
+        > PAGE_SIZE
+    {
+        assert!(count > 1, "a single entry always fits");
+        count = count * 3 / 4;
+    }
+    (count, page)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn pages_round_trip_wherever_they_are_cut(tree in tree(), wish in 1usize..150) {
+        let mut builder = LeafBuilder::default();
+        let expected = push_all(&mut builder, &tree);
+        let mut done = 0;
+        while !builder.is_empty() {
+            let first = FIRST + done as u64;
+            let (count, page) = encode_some(&mut builder, wish, first, POSITION);
+            let page = LeafPage::decode(&page, &table(), CHUNK_SHIFT).unwrap();
+            prop_assert_eq!(page.len(), count);
+            check(&page, &tree, &expected[done..done + count]);
+            builder.drain(count);
+            done += count;
+        }
+        prop_assert_eq!(done, expected.len());
+    }
+
+    #[test]
+    fn damaged_pages_do_not_panic(tree in tree(), at in 0usize..PAGE_SIZE, flip in 1u8..) {
+        let mut builder = LeafBuilder::default();
+        push_all(&mut builder, &tree);
+        let (_, mut page) = encode_some(&mut builder, 100, FIRST, POSITION);
+        page[at] ^= flip;
+        if let Ok(page) = LeafPage::decode(&page, &table(), CHUNK_SHIFT) {
+            let mut name = Vec::new();
+            for index in 0..page.len() {
+                page.name_into(index, &mut name);
+                page.row(index);
+                page.find_key(b"a/b", &name);
+            }
+            prop_assert!(page.memory() < 1 << 20);
+        }
+    }
+}
