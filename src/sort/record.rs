@@ -1,6 +1,6 @@
 //! The unit that travels from a source through the sorter into the builder.
 
-use crate::entry::Metadata;
+use crate::entry::{Kind, Metadata};
 
 /// Where the contents of an entry are read from when its turn comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,4 +37,35 @@ pub struct Record {
     pub identity: Option<(u64, u64)>,
     /// Where the contents are.
     pub content: Content,
+}
+
+impl Record {
+    /// A record to read others into: that of an empty root directory.
+    pub fn empty() -> Self {
+        Self {
+            parent: Vec::new(),
+            name: Vec::new(),
+            metadata: Metadata::new(Kind::Directory, 0o755),
+            size: 0,
+            target: Vec::new(),
+            identity: None,
+            content: Content::None,
+        }
+    }
+
+    /// The entry's path: parent and name joined by `/`, `""` for the root.
+    pub fn path(&self) -> Vec<u8> {
+        let mut path = Vec::with_capacity(self.parent.len() + 1 + self.name.len());
+        path.extend_from_slice(&self.parent);
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(&self.name);
+        path
+    }
+
+    /// Whether this is the root.
+    pub fn is_root(&self) -> bool {
+        self.parent.is_empty() && self.name.is_empty()
+    }
 }
