@@ -8,11 +8,13 @@
 //! - [`format`] is what those bytes mean, shared by writer and reader, and [`image`] what the files
 //!   they lie in are called;
 //! - [`read`] answers lookups, listings and reads from an image;
+//! - [`extract`] takes trees and indexes out of it again;
 //! - [`fs`] is the file system without a kernel, [`mount`] its FUSE service.
 
 pub mod build;
 pub mod entry;
 mod error;
+pub mod extract;
 pub mod format;
 pub mod fs;
 pub mod image;

@@ -1,0 +1,72 @@
+//! The command line: one file for each subcommand, each with its `Args` and `run`.
+//!
+//! Exit codes: 0 done, [`PROBLEMS`] done but not everything, [`FAILED`] could not do it. Results go
+//! to standard output, complaints to standard error as `dgfs: PATH: cause`.
+
+mod reindex;
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use dgfs::Result;
+
+/// Exit code of a command that did its work but met problems on the way, each of them reported.
+pub(crate) const PROBLEMS: u8 = 1;
+
+/// Exit code of a command that could not do its work, and of bad usage (as clap has it).
+pub(crate) const FAILED: u8 = 2;
+
+/// A read-only packed file system for millions of small files.
+#[derive(Debug, clap::Parser)]
+#[command(version, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// Say more; twice and thrice for more still.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Say nothing but errors.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Recover an index from the copy in volume 0.
+    Reindex(reindex::Args),
+}
+
+impl Cli {
+    /// The least severe level of log lines that go to standard error, unless `RUST_LOG` says otherwise.
+    pub(crate) fn log_level(&self) -> log::LevelFilter {
+        match (self.quiet, self.verbose) {
+            (true, _) => log::LevelFilter::Error,
+            (false, 0) => log::LevelFilter::Warn,
+            (false, 1) => log::LevelFilter::Info,
+            (false, 2) => log::LevelFilter::Debug,
+            (false, _) => log::LevelFilter::Trace,
+        }
+    }
+
+    /// Runs the subcommand.
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        match self.command {
+            Command::Reindex(args) => reindex::run(&args),
+        }
+    }
+}
+
+/// Reports a problem on standard error: `what` is `PATH: cause`.
+#[expect(clippy::print_stderr, reason = "the tool's own voice")]
+pub(crate) fn complain(what: &dyn Display) {
+    eprintln!("dgfs: {what}");
+}
+
+/// [`ExitCode`] of a command that met this many problems.
+pub(crate) fn exit_code(problems: u64) -> ExitCode {
+    if problems == 0 {
+        ExitCode::SUCCESS
+    } else {
+        PROBLEMS.into()
+    }
+}
