@@ -1,1 +1,359 @@
-//! Reads an image: lookups, listings, contents, verification.
+//! Reads an image: lookups, listings, contents, extended attributes.
+//!
+//! [`Image`] answers everything; [`Node`] is one entry. A lookup goes down from the root page by one of three
+//! keys (path, ordinal, or directory and name) to one leaf page; inner pages stay in memory, so that costs one
+//! read of the index device at most. Contents are one read of the data device for a file of one chunk.
+
+mod blobs;
+mod contents;
+mod files;
+mod listing;
+mod node;
+mod open;
+mod pages;
+mod tree;
+
+pub use files::ReadAt;
+pub use listing::Listed;
+pub use node::{Children, Extent, Node};
+pub use open::{DEFAULT_CACHE_BYTES, OpenOptions};
+
+use crate::entry::{Ino, Kind};
+use crate::format::blob::{self, Xattrs};
+use crate::format::header::Header;
+use crate::format::leaf::{LeafRow, RowCursor};
+use crate::format::volume::Span;
+use crate::format::{MAX_INLINE_PATH, MAX_NAME};
+use crate::{Error, ErrorKind, Result};
+use contents::Contents;
+use pages::PageStore;
+use std::path::{Path, PathBuf};
+use tree::Leaf;
+
+/// What was read so far; every number only grows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counters {
+    /// Reads of the index.
+    pub index_reads: u64,
+    /// Bytes of these.
+    pub index_bytes: u64,
+    /// Reads of the volumes.
+    pub data_reads: u64,
+    /// Bytes of these.
+    pub data_bytes: u64,
+    /// Index pages decoded.
+    pub pages_decoded: u64,
+}
+
+/// A volume of an open image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeInfo {
+    /// Its file; unknown if the image was opened without volumes.
+    pub path: Option<PathBuf>,
+    /// First position.
+    pub start: u64,
+    /// Position behind its last extent.
+    pub end: u64,
+}
+
+/// An open image. It can be shared by any number of threads.
+#[derive(Debug)]
+pub struct Image {
+    store: PageStore,
+    contents: Contents,
+    spans: Vec<Span>,
+}
+
+impl Image {
+    /// Opens the image at `path`, its volumes beside it.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        OpenOptions::default().open(path.as_ref())
+    }
+
+    /// How to open an image otherwise.
+    pub fn options() -> OpenOptions {
+        OpenOptions::default()
+    }
+
+    fn new(store: PageStore, contents: Contents, spans: Vec<Span>) -> Self {
+        Self {
+            store,
+            contents,
+            spans,
+        }
+    }
+
+    /// What the index says of itself.
+    pub fn header(&self) -> &Header {
+        self.store.header()
+    }
+
+    /// The file of the index.
+    pub fn index_path(&self) -> &Path {
+        self.store.part().path()
+    }
+
+    /// The volumes in order of their numbers.
+    pub fn volumes(&self) -> Vec<VolumeInfo> {
+        let path = |number: usize| {
+            self.contents
+                .volumes()
+                .get(number)
+                .map(|v| v.part.path().to_owned())
+        };
+        let spans = self.spans.iter().enumerate();
+        spans
+            .map(|(number, span)| VolumeInfo {
+                path: path(number),
+                start: span.start,
+                end: span.end,
+            })
+            .collect()
+    }
+
+    /// Whether any entry can have extended attributes.
+    pub fn has_xattrs(&self) -> bool {
+        self.header()
+            .section(blob::SECTION)
+            .is_some_and(|section| section.rows > 0)
+    }
+
+    /// What was read so far.
+    pub fn counters(&self) -> Counters {
+        let (index_reads, index_bytes) = self.store.part().count();
+        let (mut data_reads, mut data_bytes) = (0, 0);
+        for volume in self.contents.volumes() {
+            let (reads, bytes) = volume.part.count();
+            data_reads += reads;
+            data_bytes += bytes;
+        }
+        let pages_decoded = self.store.decoded();
+        Counters {
+            index_reads,
+            index_bytes,
+            data_reads,
+            data_bytes,
+            pages_decoded,
+        }
+    }
+
+    /// The root directory.
+    pub fn root(&self) -> Result<Node> {
+        let root = self.node(Ino::ROOT)?;
+        if root.is_directory() {
+            Ok(root)
+        } else {
+            Err(Error::corrupt("root is not a directory").at_path(self.index_path()))
+        }
+    }
+
+    /// The entry with inode number `ino`.
+    pub fn node(&self, ino: Ino) -> Result<Node> {
+        let ordinal = ino
+            .ordinal()
+            .filter(|&ordinal| ordinal < self.header().entries);
+        let ordinal = ordinal
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("no inode {}", ino.0)))?;
+        let (leaf, index) = tree::find_ordinal(&self.store, ordinal)?;
+        self.node_at(&leaf, index)
+    }
+
+    fn node_at(&self, leaf: &Leaf, index: usize) -> Result<Node> {
+        let mut cursor = RowCursor::new(&leaf.page);
+        while cursor.index() < index {
+            cursor.advance();
+        }
+        let row = cursor.row().ok_or_else(|| {
+            Error::corrupt("leaf page lacks an entry")
+                .at_path(self.index_path())
+                .at_page(leaf.number)
+        })?;
+        self.node_from_row(&row)
+    }
+
+    fn node_from_row(&self, row: &LeafRow<'_>) -> Result<Node> {
+        let mut node = Node::from_row(row);
+        if let node::Link::Blob(offset) = node.link {
+            node.size = blobs::length(&self.store, offset)?;
+        }
+        if node.children.end() > self.header().entries {
+            return Err(
+                Error::corrupt("directory has children beyond the last entry")
+                    .at_path(self.index_path()),
+            );
+        }
+        Ok(node)
+    }
+
+    /// The entry at `path`, relative to the root and without leading or trailing `/`; `""` is the root.
+    /// Symbolic links are not followed. Costs one leaf page, unless the path is longer than
+    /// [`MAX_INLINE_PATH`]; then one for each component.
+    pub fn lookup(&self, path: &[u8]) -> Result<Option<Node>> {
+        if path.is_empty() {
+            return self.root().map(Some);
+        }
+        let (parent, name) = match path.iter().rposition(|&byte| byte == b'/') {
+            Some(slash) => (
+                path.get(..slash).unwrap_or(&[]),
+                path.get(slash + 1..).unwrap_or(&[]),
+            ),
+            None => (&path[..0], path),
+        };
+        if name.is_empty() || name.len() > MAX_NAME {
+            return Ok(None);
+        }
+        if parent.len() > MAX_INLINE_PATH {
+            return self.lookup_by_components(path);
+        }
+        let leaf = tree::descend(&self.store, |inner| inner.find_key(parent, name))?;
+        match leaf.page.find_key(parent, name) {
+            Some(index) => self.node_at(&leaf, index).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn lookup_by_components(&self, path: &[u8]) -> Result<Option<Node>> {
+        let mut node = self.root()?;
+        for name in path.split(|&byte| byte == b'/') {
+            if !node.is_directory() {
+                return Ok(None);
+            }
+            match self.lookup_in(&node, name)? {
+                Some(child) => node = child,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(node))
+    }
+
+    /// The child `name` of directory `dir`. Costs one leaf page.
+    pub fn lookup_in(&self, dir: &Node, name: &[u8]) -> Result<Option<Node>> {
+        if !dir.is_directory() {
+            return Err(Error::new(ErrorKind::NotADirectory, "not a directory"));
+        }
+        self.lookup_among(&dir.children, name)
+    }
+
+    /// The child `name` of the directory whose children are `children`. Costs one leaf page.
+    pub fn lookup_among(&self, children: &Children, name: &[u8]) -> Result<Option<Node>> {
+        if children.count == 0 || name.is_empty() || name.len() > MAX_NAME {
+            return Ok(None);
+        }
+        let (first, end) = (children.first, children.end());
+        let leaf = tree::descend(&self.store, |inner| inner.find_in_run(first, end, name))?;
+        let page_end = leaf.page.first_ordinal + leaf.page.len() as u64;
+        let low = leaf.index_of(first.max(leaf.page.first_ordinal));
+        let high = end.min(page_end).checked_sub(leaf.page.first_ordinal);
+        let (Some(low), Some(high)) = (low, high.and_then(|high| usize::try_from(high).ok()))
+        else {
+            return Err(
+                Error::corrupt("directory's children are not where the index says")
+                    .at_path(self.index_path())
+                    .at_page(leaf.number),
+            );
+        };
+        match leaf.page.find_name(low..high, name) {
+            Some(index) => self.node_at(&leaf, index).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The path of the entry with inode number `ino`; of a hard-linked file that of its first name.
+    pub fn path_of(&self, ino: Ino) -> Result<Vec<u8>> {
+        let ordinal = ino
+            .ordinal()
+            .filter(|&ordinal| ordinal < self.header().entries);
+        match ordinal {
+            Some(ordinal) => self.path_of_ordinal(ordinal),
+            None => Err(Error::new(
+                ErrorKind::NotFound,
+                format!("no inode {}", ino.0),
+            )),
+        }
+    }
+
+    fn path_of_ordinal(&self, ordinal: u64) -> Result<Vec<u8>> {
+        let mut components: Vec<Vec<u8>> = Vec::new();
+        let mut at = ordinal;
+        // The ordinal falls with each step, as the page decoder made sure, so this ends.
+        let mut path = loop {
+            let (leaf, index) = tree::find_ordinal(&self.store, at)?;
+            let mut name = Vec::new();
+            leaf.page.name_into(index, &mut name);
+            components.push(name);
+            match leaf.page.run_of(index) {
+                Some(run) if run.far_parent.is_some() => at = run.far_parent.unwrap_or(0),
+                Some(run) => break leaf.page.path_of(run).to_vec(),
+                None => break Vec::new(),
+            }
+        };
+        for name in components.into_iter().rev() {
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend_from_slice(&name);
+        }
+        Ok(path)
+    }
+
+    /// The directory that the entry with inode number `ino` lies in; the root lies in itself.
+    pub fn parent_of(&self, ino: Ino) -> Result<Ino> {
+        let ordinal = ino
+            .ordinal()
+            .filter(|&ordinal| ordinal < self.header().entries);
+        let ordinal = ordinal
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("no inode {}", ino.0)))?;
+        let (leaf, index) = tree::find_ordinal(&self.store, ordinal)?;
+        let Some(run) = leaf.page.run_of(index) else {
+            return Ok(Ino::ROOT);
+        };
+        if let Some(parent) = run.far_parent {
+            return Ok(Ino::from_ordinal(parent));
+        }
+        match self.lookup(leaf.page.path_of(run))? {
+            Some(parent) => Ok(parent.ino),
+            None => Err(Error::corrupt("directory of an entry is missing")
+                .at_path(self.index_path())
+                .at_page(leaf.number)),
+        }
+    }
+
+    /// Reads up to `length` bytes of the regular file `node` from `offset` on. The bytes are checked and lie in
+    /// `scratch`; there are fewer than `length` only at the end of the file.
+    pub fn read_at<'s>(
+        &self,
+        node: &Node,
+        offset: u64,
+        length: usize,
+        scratch: &'s mut Vec<u8>,
+    ) -> Result<&'s [u8]> {
+        match node.kind() {
+            Kind::File => self.contents.read_at(node, offset, length, scratch),
+            Kind::Directory => Err(Error::new(ErrorKind::IsADirectory, "is a directory")),
+            _ => Err(Error::new(ErrorKind::InvalidInput, "not a regular file")),
+        }
+    }
+
+    /// The target of the symbolic link `node`.
+    pub fn read_link(&self, node: &Node) -> Result<Vec<u8>> {
+        match &node.link {
+            node::Link::None => Err(Error::new(ErrorKind::InvalidInput, "not a symbolic link")),
+            node::Link::Inline(target) => Ok(target.to_vec()),
+            node::Link::Blob(offset) => {
+                let target = blobs::read(&self.store, *offset)?;
+                if target.is_empty() || target.contains(&0) {
+                    return Err(Error::corrupt("symbolic link has an impossible target")
+                        .at_path(self.index_path()));
+                }
+                Ok(target)
+            }
+        }
+    }
+
+    /// The extended attributes of `node`, in order of their names.
+    pub fn xattrs(&self, node: &Node) -> Result<Xattrs> {
+        node.xattrs.map_or(Ok(Xattrs::new()), |offset| {
+            blobs::xattrs(&self.store, offset)
+        })
+    }
+}

@@ -443,7 +443,7 @@ impl LeafPage {
 
     /// Puts the name of entry `index` into `name`, given that it holds the name of the entry before, or
     /// anything if the entry begins a run.
-    fn next_name(&self, index: usize, name: &mut Vec<u8>) {
+    pub fn advance_name(&self, index: usize, name: &mut Vec<u8>) {
         name.truncate(self.shared.get(index).copied().map_or(0, usize::from));
         name.extend_from_slice(self.suffix(index));
     }
@@ -453,7 +453,7 @@ impl LeafPage {
         let start = self.run_of(index).map_or(0, |run| run.entries.start);
         name.clear();
         for earlier in start..=index {
-            self.next_name(earlier, name);
+            self.advance_name(earlier, name);
         }
     }
 

@@ -1,0 +1,166 @@
+//! The files of an image as positions to read from, and the counters of what was read.
+
+use crate::{Error, Result};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes that can be read at any offset. Files are; tests bring their own, which fail or lie.
+pub trait ReadAt: Send + Sync {
+    /// Fills `buffer` from `offset`, or fails; an end of file before that is
+    /// [`io::ErrorKind::UnexpectedEof`].
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Length in bytes.
+    fn length(&self) -> io::Result<u64>;
+
+    /// Says that `length` bytes from `offset` on will be read soon.
+    fn will_need(&self, _offset: u64, _length: u64) {}
+}
+
+impl ReadAt for File {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        FileExt::read_exact_at(self, buffer, offset)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        use std::io::Seek;
+        // A block device has a length too, but its metadata do not tell it.
+        match self.metadata()?.len() {
+            0 => (&*self).seek(io::SeekFrom::End(0)),
+            length => Ok(length),
+        }
+    }
+
+    fn will_need(&self, offset: u64, length: u64) {
+        let length = std::num::NonZeroU64::new(length);
+        // A hint: where it is refused, reading is merely slower.
+        let _ = rustix::fs::fadvise(self, offset, length, rustix::fs::Advice::WillNeed);
+    }
+}
+
+impl ReadAt for Vec<u8> {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let bytes = usize::try_from(offset)
+            .ok()
+            .and_then(|start| self.get(start..)?.get(..buffer.len()))
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        buffer.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.len() as u64)
+    }
+}
+
+/// Number and bytes of reads of one kind of device.
+#[derive(Debug, Default)]
+pub(super) struct ReadCount {
+    reads: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl ReadCount {
+    pub(super) fn get(&self) -> (u64, u64) {
+        (
+            self.reads.load(Ordering::Relaxed),
+            self.bytes.load(Ordering::Relaxed),
+        )
+    }
+}
+
+/// A part of an image: its bytes, its name for errors, and where in the file it begins.
+pub(super) struct Part {
+    bytes: Box<dyn ReadAt>,
+    path: PathBuf,
+    base: u64,
+    count: ReadCount,
+}
+
+impl std::fmt::Debug for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Part")
+            .field("path", &self.path)
+            .field("base", &self.base)
+            .finish()
+    }
+}
+
+impl Part {
+    pub(super) fn new(bytes: Box<dyn ReadAt>, path: &Path, base: u64) -> Self {
+        Self {
+            bytes,
+            path: path.to_path_buf(),
+            base,
+            count: ReadCount::default(),
+        }
+    }
+
+    /// Opens the file at `path`, whose reads will not follow each other.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(|error| Error::io(path, "open", error))?;
+        if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+            return Err(Error::new(
+                crate::ErrorKind::NotAnImage,
+                "not a dgfs image: it is a directory",
+            )
+            .at_path(path));
+        }
+        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random);
+        Ok(Self::new(Box::new(file), path, 0))
+    }
+
+    /// The same file read from `base` on.
+    pub(super) fn with_base(mut self, base: u64) -> Self {
+        self.base = base;
+        self
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn count(&self) -> (u64, u64) {
+        self.count.get()
+    }
+
+    /// Length of the whole file.
+    pub(super) fn file_length(&self) -> Result<u64> {
+        self.bytes
+            .length()
+            .map_err(|error| Error::io(&self.path, "find the length of", error))
+    }
+
+    /// Fills `buffer` from `offset` of the part.
+    pub(super) fn read(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
+        self.count.reads.fetch_add(1, Ordering::Relaxed);
+        self.count
+            .bytes
+            .fetch_add(buffer.len() as u64, Ordering::Relaxed);
+        let at = self.base.saturating_add(offset);
+        self.bytes.read_exact_at(buffer, at).map_err(|error| {
+            if error.kind() == io::ErrorKind::UnexpectedEof {
+                Error::corrupt("file ends before the bytes that should be here: it is truncated")
+                    .at_path(&self.path)
+                    .at_offset(at)
+            } else {
+                Error::io(&self.path, "read", error).at_offset(at)
+            }
+        })
+    }
+
+    /// Fills a page from `offset` of the part.
+    pub(super) fn read_page(&self, offset: u64) -> Result<Box<[u8; crate::format::PAGE_SIZE]>> {
+        let mut page = Box::new([0; crate::format::PAGE_SIZE]);
+        self.read(page.as_mut_slice(), offset)?;
+        Ok(page)
+    }
+
+    pub(super) fn will_need(&self, offset: u64, length: u64) {
+        self.bytes
+            .will_need(self.base.saturating_add(offset), length);
+    }
+}

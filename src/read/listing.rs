@@ -1,0 +1,155 @@
+//! Passes over consecutive entries: the children of a directory, or everything.
+
+use super::Image;
+use super::node::Node;
+use super::tree::{self, Leaf};
+use crate::format::PAGE_BYTES;
+use crate::format::leaf::RowCursor;
+use crate::{Error, ErrorKind, Result};
+
+/// Leaf pages that a pass over everything asks the device for in advance: 1 MiB.
+const PAGES_AHEAD: u64 = 256;
+
+/// One child of a directory.
+#[derive(Debug)]
+pub struct Listed<'a> {
+    /// Its place among the children, from 0.
+    pub index: u64,
+    /// Its name.
+    pub name: &'a [u8],
+    /// The entry.
+    pub node: &'a Node,
+}
+
+impl Image {
+    /// Visits the children of `dir` in order of their names, from child number `from` on, until `visit`
+    /// returns false.
+    pub fn list(
+        &self,
+        dir: &Node,
+        from: u64,
+        visit: &mut dyn FnMut(Listed<'_>) -> bool,
+    ) -> Result<()> {
+        if !dir.is_directory() {
+            return Err(Error::new(ErrorKind::NotADirectory, "not a directory"));
+        }
+        let children = dir.children;
+        if from >= children.count {
+            return Ok(());
+        }
+        let first = children.first.saturating_add(from);
+        self.pass(
+            first,
+            children.end(),
+            false,
+            &mut |leaf, index, name, node| {
+                let run = leaf.page.run_of(index);
+                let starts_at = run.map(|run| leaf.page.first_ordinal + run.entries.start as u64);
+                // The run of a directory begins at its first child or with the page.
+                if !starts_at.is_some_and(|at| at == children.first.max(leaf.page.first_ordinal)) {
+                    return Err(Error::corrupt(
+                        "directory's children are those of another directory",
+                    )
+                    .at_path(self.index_path())
+                    .at_page(leaf.number));
+                }
+                Ok(visit(Listed {
+                    index: node.ordinal - children.first,
+                    name,
+                    node,
+                }))
+            },
+        )
+    }
+
+    /// Visits entries in key order from ordinal `from` on, until `visit`, which gets parent path, name and
+    /// entry, returns false. Each leaf page is read once; none stays in the cache.
+    pub fn walk(
+        &self,
+        from: u64,
+        visit: &mut dyn FnMut(&[u8], &[u8], &Node) -> bool,
+    ) -> Result<()> {
+        let mut far: Option<(u64, Vec<u8>)> = None;
+        let end = self.header().entries;
+        self.pass(from, end, true, &mut |leaf, index, name, node| {
+            let run = leaf.page.run_of(index);
+            match run.and_then(|run| run.far_parent) {
+                None => {
+                    let path = run.map_or(&[][..], |run| leaf.page.path_of(run));
+                    Ok(visit(path, name, node))
+                }
+                Some(parent) => {
+                    if far.as_ref().is_none_or(|(known, _)| *known != parent) {
+                        far = Some((parent, self.path_of_ordinal(parent)?));
+                    }
+                    let path = far.as_ref().map_or(&[][..], |(_, path)| path);
+                    Ok(visit(path, name, node))
+                }
+            }
+        })
+    }
+
+    fn pass(
+        &self,
+        first: u64,
+        end: u64,
+        whole: bool,
+        visit: &mut dyn FnMut(&Leaf, usize, &[u8], &Node) -> Result<bool>,
+    ) -> Result<()> {
+        if first >= end {
+            return Ok(());
+        }
+        let (mut leaf, mut index) = tree::find_ordinal(&self.store, first)?;
+        let mut ordinal = first;
+        let mut name = Vec::new();
+        loop {
+            let mut cursor = RowCursor::new(&leaf.page);
+            while cursor.index() < index {
+                cursor.advance();
+            }
+            leaf.page.name_into(index, &mut name);
+            while let Some(row) = cursor.row() {
+                if ordinal >= end {
+                    return Ok(());
+                }
+                if cursor.index() > index {
+                    leaf.page.advance_name(cursor.index(), &mut name);
+                }
+                let node = self.node_from_row(&row)?;
+                if !visit(&leaf, cursor.index(), &name, &node)? {
+                    return Ok(());
+                }
+                ordinal += 1;
+                cursor.advance();
+            }
+            if ordinal >= end {
+                return Ok(());
+            }
+            let number = leaf.number + 1;
+            let page = if whole {
+                if number % PAGES_AHEAD == 1 || ordinal == first {
+                    let ahead = number.saturating_mul(PAGE_BYTES);
+                    self.store
+                        .part()
+                        .will_need(ahead, 2 * PAGES_AHEAD * PAGE_BYTES);
+                }
+                if number > self.header().leaf_pages {
+                    return Err(Error::corrupt("index ends before its last entry")
+                        .at_path(self.index_path()));
+                }
+                self.store.leaf_uncached(number)?
+            } else {
+                self.store.leaf(number, None)?
+            };
+            if page.first_ordinal != ordinal {
+                return Err(
+                    Error::corrupt("leaf page does not go on where the one before ends")
+                        .at_path(self.index_path())
+                        .at_page(number),
+                );
+            }
+            leaf = Leaf { number, page };
+            index = 0;
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! Opening an image: finding its parts, checking that they belong together.
+
+use super::Image;
+use super::contents::{Contents, Volume};
+use super::files::{Part, ReadAt};
+use super::pages::PageStore;
+use crate::entry::Kind;
+use crate::format::attributes::{self, Attributes};
+use crate::format::header::{Header, Section};
+use crate::format::volume::{self, Identity, Layout, Span};
+use crate::format::{PAGE_BYTES, PAGE_SIZE, Uuid, checksum};
+use crate::{Error, ErrorKind, Result, image};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Memory for decoded index pages unless said otherwise, in bytes.
+pub const DEFAULT_CACHE_BYTES: usize = 32 << 20;
+
+/// How to open an image.
+#[derive(Debug, Clone)]
+pub struct OpenOptions {
+    volumes: Vec<PathBuf>,
+    cache_bytes: usize,
+    index_only: bool,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self {
+            volumes: Vec::new(),
+            cache_bytes: DEFAULT_CACHE_BYTES,
+            index_only: false,
+        }
+    }
+}
+
+impl OpenOptions {
+    /// Where the volumes lie, in order of their numbers; those not named are looked for beside the index.
+    #[must_use]
+    pub fn data(mut self, volumes: Vec<PathBuf>) -> Self {
+        self.volumes = volumes;
+        self
+    }
+
+    /// How many bytes of decoded index pages are kept in memory.
+    #[must_use]
+    pub fn cache_bytes(mut self, bytes: usize) -> Self {
+        self.cache_bytes = bytes;
+        self
+    }
+
+    /// Whether the volumes are left alone; contents cannot be read then.
+    #[must_use]
+    pub fn index_only(mut self, index_only: bool) -> Self {
+        self.index_only = index_only;
+        self
+    }
+
+    /// Opens the image whose index, or whose volume 0 with a copy of it, is the file at `path`.
+    pub fn open(&self, path: &Path) -> Result<Image> {
+        let part = Part::open(path)?;
+        let mut magic = [0; 8];
+        let length = part.file_length()?;
+        if length < PAGE_BYTES {
+            return Err(Error::new(
+                ErrorKind::NotAnImage,
+                format!("not a dgfs image: it has only {length} bytes"),
+            )
+            .at_path(path));
+        }
+        part.read(&mut magic, 0)?;
+        let (index, length, named_volume) = if magic == volume::HEADER_MAGIC {
+            let (identity, layout) = check_volume(&part, None)?;
+            if layout.index_length == 0 {
+                return Err(Error::new(
+                    ErrorKind::InvalidInput,
+                    format!(
+                        "volume {} holds no copy of the index; give the index instead",
+                        identity.number
+                    ),
+                )
+                .at_path(path));
+            }
+            (
+                part.with_base(layout.index_offset),
+                layout.index_length,
+                Some(path),
+            )
+        } else {
+            (part, length, None)
+        };
+        let (header, table, spans) = load_index(&index, length)?;
+        let volumes = if self.index_only {
+            Vec::new()
+        } else {
+            self.open_volumes(path, named_volume, &header, &spans)?
+        };
+        let contents = Contents::new(volumes, header.chunk_shift);
+        let store = PageStore::new(index, header, table, self.cache_bytes);
+        Ok(Image::new(store, contents, spans))
+    }
+
+    fn open_volumes(
+        &self,
+        path: &Path,
+        named_volume: Option<&Path>,
+        header: &Header,
+        spans: &[Span],
+    ) -> Result<Vec<Volume>> {
+        if self.volumes.len() > spans.len() {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!(
+                    "image has {} volume(s), but {} paths were given",
+                    spans.len(),
+                    self.volumes.len()
+                ),
+            )
+            .at_path(path));
+        }
+        // The index that a volume 0 lies beside: without `.data`, its own name is as good as any.
+        let beside = match named_volume {
+            Some(volume) if volume.extension().is_some_and(|e| e == "data") => {
+                volume.with_extension("")
+            }
+            _ => path.to_path_buf(),
+        };
+        let count = u32::try_from(spans.len()).unwrap_or(u32::MAX);
+        let mut volumes = Vec::with_capacity(spans.len());
+        for (number, &span) in (0..count).zip(spans) {
+            let path = match (self.volumes.get(number as usize), named_volume) {
+                (Some(path), _) => path.clone(),
+                (None, Some(volume)) if number == 0 => volume.to_path_buf(),
+                _ => image::volume_path(&beside, number),
+            };
+            let wanted = Identity {
+                uuid: header.uuid,
+                number,
+                count,
+            };
+            let part = open_volume(&path, &wanted, span)?;
+            volumes.push(Volume { part, span });
+        }
+        Ok(volumes)
+    }
+
+    /// Opens an image from the bytes of its parts, wherever they come from. `index` may be a volume 0 only by
+    /// [`OpenOptions::open`].
+    pub fn open_parts(
+        &self,
+        index: Box<dyn ReadAt>,
+        volumes: Vec<Box<dyn ReadAt>>,
+    ) -> Result<Image> {
+        let index = Part::new(index, Path::new("index"), 0);
+        let length = index.file_length()?;
+        let (header, table, spans) = load_index(&index, length)?;
+        let mut opened = Vec::with_capacity(spans.len());
+        if !self.index_only {
+            if volumes.len() != spans.len() {
+                return Err(Error::new(
+                    ErrorKind::InvalidInput,
+                    format!("image has {} volume(s), not {}", spans.len(), volumes.len()),
+                ));
+            }
+            let count = u32::try_from(spans.len()).unwrap_or(u32::MAX);
+            for ((number, &span), bytes) in (0..count).zip(&spans).zip(volumes) {
+                let part = Part::new(bytes, &PathBuf::from(format!("volume {number}")), 0);
+                check_wanted(
+                    &part,
+                    &Identity {
+                        uuid: header.uuid,
+                        number,
+                        count,
+                    },
+                    span,
+                )?;
+                opened.push(Volume { part, span });
+            }
+        }
+        let contents = Contents::new(opened, header.chunk_shift);
+        let store = PageStore::new(index, header, table, self.cache_bytes);
+        Ok(Image::new(store, contents, spans))
+    }
+}
+
+type Index = (Header, Arc<[(Attributes, Kind)]>, Vec<Span>);
+
+/// Reads header and small sections of an index of `length` bytes.
+fn load_index(part: &Part, length: u64) -> Result<Index> {
+    let at = |error: Error| error.at_path(part.path());
+    let header = match decode_header(part, 0, length) {
+        Ok(header) => header,
+        // The footer is a copy for just this case. It cannot help against another version or a truncation.
+        Err(error) if error.kind() == ErrorKind::Corrupt && length >= 2 * PAGE_BYTES => {
+            let footer = length / PAGE_BYTES * PAGE_BYTES - PAGE_BYTES;
+            let header = decode_header(part, footer, length).map_err(|_| error)?;
+            log::warn!(
+                "{}: header is damaged, using its copy in the footer",
+                part.path().display()
+            );
+            header
+        }
+        Err(error) => return Err(error),
+    };
+    if header.features_warn != 0 {
+        log::warn!(
+            "{}: image uses features this dgfs does not know ({:#x}); what it shows is right but may be less",
+            part.path().display(),
+            header.features_warn
+        );
+    }
+    let section = required(&header, attributes::SECTION).map_err(at)?;
+    let bytes = load_section(
+        part,
+        section,
+        attributes::ROW,
+        crate::format::MAX_ATTRIBUTES,
+    )?;
+    let table = attributes::decode(&bytes, section.rows).map_err(|m| at(m.into()))?;
+    let section = required(&header, volume::SECTION).map_err(at)?;
+    let bytes = load_section(part, section, volume::ROW, crate::format::MAX_VOLUMES)?;
+    let spans = volume::decode_spans(&bytes, section.rows).map_err(|m| at(m.into()))?;
+    Ok((header, table.into(), spans))
+}
+
+fn decode_header(part: &Part, offset: u64, length: u64) -> Result<Header> {
+    let page = part.read_page(offset)?;
+    Header::decode(&page, length).map_err(|error| error.at_path(part.path()).at_offset(offset))
+}
+
+fn required(header: &Header, kind: u32) -> Result<&Section> {
+    let mut found = header
+        .sections
+        .iter()
+        .filter(|section| section.kind == kind);
+    match (found.next(), found.next()) {
+        (Some(section), None) => Ok(section),
+        _ => Err(Error::corrupt(format!(
+            "index has no section of kind {kind}, or several"
+        ))),
+    }
+}
+
+/// The bytes of a section of rows of `row` bytes, of which there are at most `most`.
+fn load_section(part: &Part, section: &Section, row: usize, most: usize) -> Result<Vec<u8>> {
+    let at = |error: Error| error.at_path(part.path()).at_offset(section.offset);
+    if section.length > (row * most) as u64 {
+        return Err(at(Error::corrupt("section is too long")));
+    }
+    let mut bytes = vec![0; usize::try_from(section.length).unwrap_or(0)];
+    part.read(&mut bytes, section.offset)?;
+    if checksum::crc(&bytes) != section.crc {
+        return Err(at(Error::corrupt("section checksum does not match")));
+    }
+    Ok(bytes)
+}
+
+/// Checks that the part is a whole volume, of image `uuid` if that is known.
+pub(super) fn check_volume(part: &Part, uuid: Option<&Uuid>) -> Result<(Identity, Layout)> {
+    let at = |error: Error| error.at_path(part.path());
+    let length = part.file_length()?;
+    if length < PAGE_BYTES {
+        return Err(at(Error::new(
+            ErrorKind::NotAnImage,
+            "not a dgfs volume: it is too short",
+        )));
+    }
+    let identity = volume::decode_header(&*part.read_page(0)?).map_err(at)?;
+    if uuid.is_some_and(|uuid| *uuid != identity.uuid) {
+        return Err(at(Error::new(
+            ErrorKind::Mismatch,
+            format!(
+                "volume belongs to image {}, not to {}; give the right one with --data",
+                image::format_uuid(&identity.uuid),
+                uuid.map(image::format_uuid).unwrap_or_default()
+            ),
+        )));
+    }
+    if length < 2 * PAGE_SIZE as u64 || length % PAGE_BYTES != 0 {
+        return Err(at(Error::corrupt(
+            "volume is truncated or was never finished",
+        )));
+    }
+    let page = part.read_page(length - PAGE_BYTES)?;
+    let (of_trailer, layout) = volume::decode_trailer(&page, length).map_err(at)?;
+    if of_trailer != identity {
+        return Err(at(Error::corrupt(
+            "volume's header and trailer are of different volumes",
+        )));
+    }
+    Ok((identity, layout))
+}
+
+fn check_wanted(part: &Part, wanted: &Identity, span: Span) -> Result<()> {
+    let (identity, layout) = check_volume(part, Some(&wanted.uuid))?;
+    if identity != *wanted {
+        return Err(Error::new(
+            ErrorKind::Mismatch,
+            format!(
+                "this is volume {} of {}, wanted is volume {} of {}",
+                identity.number, identity.count, wanted.number, wanted.count
+            ),
+        )
+        .at_path(part.path()));
+    }
+    if layout.extents_end != span.end - span.start {
+        return Err(
+            Error::corrupt("volume's length is not the one that the index has")
+                .at_path(part.path()),
+        );
+    }
+    Ok(())
+}
+
+/// Opens the volume at `path`, or under its pending name if an interrupted `pack` left it there.
+fn open_volume(path: &Path, wanted: &Identity, span: Span) -> Result<Part> {
+    let open = |path: &Path| {
+        let part = Part::open(path)?;
+        check_wanted(&part, wanted, span)?;
+        Ok(part)
+    };
+    open(path).or_else(|error: Error| {
+        let missing = matches!(
+            error.kind(),
+            ErrorKind::Mismatch | ErrorKind::Io | ErrorKind::NotAnImage
+        );
+        let pending = image::pending_path(path, &wanted.uuid);
+        if missing && pending.exists() {
+            return open(&pending);
+        }
+        if error.kind() == ErrorKind::Io && !path.exists() {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!(
+                    "volume {} is missing; say where it is with --data PATH",
+                    wanted.number
+                ),
+            )
+            .at_path(path));
+        }
+        Err(error)
+    })
+}
