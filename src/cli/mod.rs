@@ -3,7 +3,17 @@
 //! Exit codes: 0 done, [`PROBLEMS`] done but not everything, [`FAILED`] could not do it. Results go
 //! to standard output, complaints to standard error as `dgfs: PATH: cause`.
 
+mod cat;
+mod escape;
+mod info;
+mod json_entry;
+mod long_line;
+mod ls;
+mod open_image;
+mod output;
 mod reindex;
+mod stat;
+mod timestamp;
 
 use std::fmt::Display;
 use std::process::ExitCode;
@@ -32,6 +42,14 @@ pub(crate) struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// List a directory of an image, or all of it.
+    Ls(ls::Args),
+    /// Print contents of files.
+    Cat(cat::Args),
+    /// Show everything about one entry.
+    Stat(stat::Args),
+    /// Show what an image is and how large its parts are.
+    Info(info::Args),
     /// Recover an index from the copy in volume 0.
     Reindex(reindex::Args),
 }
@@ -51,6 +69,10 @@ impl Cli {
     /// Runs the subcommand.
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self.command {
+            Command::Ls(args) => ls::run(&args),
+            Command::Cat(args) => cat::run(&args),
+            Command::Stat(args) => stat::run(&args),
+            Command::Info(args) => info::run(&args),
             Command::Reindex(args) => reindex::run(&args),
         }
     }
@@ -68,5 +90,14 @@ pub(crate) fn exit_code(problems: u64) -> ExitCode {
         ExitCode::SUCCESS
     } else {
         PROBLEMS.into()
+    }
+}
+
+/// [`ExitCode`] of a command of which this many of its paths failed.
+pub(crate) fn exit_code_of(failed: usize, paths: usize) -> ExitCode {
+    match failed {
+        0 => ExitCode::SUCCESS,
+        some if some < paths => PROBLEMS.into(),
+        _ => FAILED.into(),
     }
 }

@@ -1,0 +1,155 @@
+//! `dgfs info`: what an image is and how large its parts are.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use dgfs::Result;
+use dgfs::format::VERSION_MAJOR;
+use dgfs::image::format_uuid;
+use dgfs::read::Image;
+use serde::Serialize;
+
+use super::open_image::ImageArgs;
+use super::output::Output;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    image: ImageArgs,
+    /// Print a JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Info {
+    format_version: String,
+    uuid: String,
+    entries: u64,
+    files: u64,
+    directories: u64,
+    symlinks: u64,
+    others: u64,
+    data_bytes: u64,
+    stored_bytes: u64,
+    index_bytes: u64,
+    index_bytes_per_entry: f64,
+    leaf_pages: u64,
+    inner_pages: u64,
+    levels: u32,
+    chunk_bytes: u64,
+    index: PathBuf,
+    volumes: Vec<Volume>,
+}
+
+#[derive(Debug, Serialize)]
+struct Volume {
+    /// Unknown if the volume is not where it was looked for.
+    path: Option<PathBuf>,
+    /// Bytes of extents, the header page included.
+    bytes: u64,
+    start: u64,
+    end: u64,
+}
+
+impl Info {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a ratio for people; 52 bits are plenty"
+    )]
+    fn of(image: &Image) -> Self {
+        let header = image.header();
+        let per_entry = header.index_length as f64 / header.entries as f64;
+        let volumes = image.volumes().into_iter().map(|volume| Volume {
+            path: volume.path,
+            bytes: volume.end - volume.start,
+            start: volume.start,
+            end: volume.end,
+        });
+        Self {
+            format_version: format!("{VERSION_MAJOR}.{}", header.version_minor),
+            uuid: format_uuid(&header.uuid),
+            entries: header.entries,
+            files: header.files,
+            directories: header.directories,
+            symlinks: header.symlinks,
+            others: header.others,
+            data_bytes: header.data_bytes,
+            stored_bytes: header.stored_bytes,
+            index_bytes: header.index_length,
+            index_bytes_per_entry: (per_entry * 1000.0).round() / 1000.0,
+            leaf_pages: header.leaf_pages,
+            inner_pages: header.inner_pages,
+            levels: header.levels,
+            chunk_bytes: 1 << header.chunk_shift,
+            index: image.index_path().to_owned(),
+            volumes: volumes.collect(),
+        }
+    }
+
+    fn print(&self, output: &mut Output) -> Result<()> {
+        let mut row = |name: &str, value: String| output.line(format_args!("{name:>10}: {value}"));
+        row("format", self.format_version.clone())?;
+        row("uuid", self.uuid.clone())?;
+        row(
+            "entries",
+            format!(
+                "{}: {} files, {} directories, {} symlinks, {} others",
+                self.entries, self.files, self.directories, self.symlinks, self.others
+            ),
+        )?;
+        row(
+            "data",
+            format!("{} bytes, {} as stored", self.data_bytes, self.stored_bytes),
+        )?;
+        row(
+            "index",
+            format!(
+                "{} bytes, {:.2} an entry: {}",
+                self.index_bytes,
+                self.index_bytes_per_entry,
+                self.index.display()
+            ),
+        )?;
+        row(
+            "pages",
+            format!(
+                "{} leaf, {} inner on {} levels",
+                self.leaf_pages, self.inner_pages, self.levels
+            ),
+        )?;
+        row("chunk", format!("{} bytes", self.chunk_bytes))?;
+        for (number, volume) in self.volumes.iter().enumerate() {
+            let path = volume.path.as_ref();
+            let path = path.map_or("not found".into(), |path| path.display().to_string());
+            row(
+                &format!("volume {number}"),
+                format!("{} bytes: {path}", volume.bytes),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    // The index alone tells nearly everything, so a volume out of reach is no reason to say nothing.
+    let (image, problems) = match args.image.open() {
+        Ok(image) => (image, 0),
+        Err(error) => match args.image.open_index() {
+            Ok(image) => {
+                super::complain(&error);
+                (image, 1)
+            }
+            Err(error) => return Err(error),
+        },
+    };
+    let info = Info::of(&image);
+    let mut output = Output::new();
+    if args.json {
+        output.json(&info)?;
+    } else {
+        info.print(&mut output)?;
+    }
+    output.finish()?;
+    Ok(super::exit_code(problems))
+}
