@@ -1,0 +1,381 @@
+//! The parallel walk.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+
+use super::queue::DirectoryQueue;
+use super::worker::{Message, Tree, Worker};
+use crate::sort::Record;
+use crate::{Error, ErrorKind, Result};
+
+/// What to walk and how.
+#[derive(Debug, Clone)]
+pub struct WalkOptions {
+    /// Threads that read directories; at least one is used.
+    pub threads: usize,
+    /// Whether to read extended attributes.
+    pub xattrs: bool,
+    /// Whether to leave out what is mounted below the root; mount points stay as empty directories.
+    pub one_file_system: bool,
+    /// Whether the first problem ends the walk.
+    pub strict: bool,
+    /// Device and inode of files to leave out, such as the image that is being written.
+    pub exclude: Vec<(u64, u64)>,
+    /// Where a tree with very many directories has those noted that are still to be read, in a
+    /// nameless file.
+    pub scratch_dir: PathBuf,
+}
+
+impl WalkOptions {
+    /// Everything below the root, by as many threads as there are processors.
+    pub fn new(scratch_dir: &Path) -> Self {
+        Self {
+            threads: thread::available_parallelism().map_or(1, usize::from),
+            xattrs: true,
+            one_file_system: false,
+            strict: false,
+            exclude: Vec::new(),
+            scratch_dir: scratch_dir.to_path_buf(),
+        }
+    }
+}
+
+/// Why an entry was left out without being a problem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SkipReason {
+    /// It is one of [`WalkOptions::exclude`]; it has no record.
+    Excluded,
+    /// Another file system is mounted on it; it has a record but nothing below it does.
+    OtherFileSystem,
+}
+
+/// What happens on the way.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum WalkEvent {
+    /// An entry, or what lies below it, could not be read and is missing from the records. The
+    /// error is of kind [`ErrorKind::Source`] and names the path.
+    Problem(Error),
+    /// An entry was left out as the options say.
+    Skipped {
+        /// Its path, root included.
+        path: PathBuf,
+        /// Why.
+        reason: SkipReason,
+    },
+}
+
+/// How a walk went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WalkSummary {
+    /// Records handed to the sink.
+    pub entries: u64,
+    /// Problems reported.
+    pub problems: u64,
+    /// Entries left out as the options say.
+    pub skipped: u64,
+}
+
+/// Hands a record of every entry below `root`, and of `root` itself, to `sink`, in any order.
+///
+/// `events` and `sink` are called in the calling thread. Symbolic links are not followed, except
+/// to reach the root. The first error of `sink` ends the walk and is returned; with
+/// [`WalkOptions::strict`], so is the first problem. Memory does not depend on the size of the tree.
+pub fn walk(
+    root: &Path,
+    options: &WalkOptions,
+    events: &mut dyn FnMut(WalkEvent),
+    sink: &mut dyn FnMut(Record) -> Result<()>,
+) -> Result<WalkSummary> {
+    let tree = Tree::open(root, options)?;
+    let queue = DirectoryQueue::new(&options.scratch_dir)?;
+    let threads = options.threads.max(1);
+    let (sender, receiver) = sync_channel(2 * threads);
+    thread::scope(|scope| {
+        let _stop = queue.stop_on_drop();
+        for number in 0..threads {
+            let worker = Worker::new(&tree, &queue, sender.clone());
+            thread::Builder::new()
+                .name("dgfs-walk".to_owned())
+                .spawn_scoped(scope, move || worker.run(number == 0))
+                .map_err(|e| {
+                    Error::new(ErrorKind::Io, "cannot start a thread to walk the tree").caused_by(e)
+                })?;
+        }
+        // The channel ends when the last worker drops its sender.
+        drop(sender);
+        collect(receiver, options.strict, events, sink)
+    })
+}
+
+/// Passes on what the workers send until they are done or something is fatal.
+fn collect(
+    receiver: Receiver<Message>,
+    strict: bool,
+    events: &mut dyn FnMut(WalkEvent),
+    sink: &mut dyn FnMut(Record) -> Result<()>,
+) -> Result<WalkSummary> {
+    let mut summary = WalkSummary::default();
+    for message in receiver {
+        match message {
+            Message::Records(records) => {
+                for record in records {
+                    sink(record)?;
+                    summary.entries += 1;
+                }
+            }
+            Message::Event(WalkEvent::Problem(error)) if strict => return Err(error),
+            Message::Event(event) => {
+                match event {
+                    WalkEvent::Problem(_) => summary.problems += 1,
+                    WalkEvent::Skipped { .. } => summary.skipped += 1,
+                }
+                events(event);
+            }
+            Message::Failed(error) => return Err(error),
+        }
+    }
+    Ok(summary)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Kind;
+    use crate::sort::Content;
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    type Walked = (BTreeMap<Vec<u8>, Record>, Vec<WalkEvent>, WalkSummary);
+
+    fn walked(root: &Path, change: impl Fn(&mut WalkOptions)) -> Result<Walked> {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut options = WalkOptions::new(scratch.path());
+        change(&mut options);
+        let (mut records, mut events) = (BTreeMap::new(), Vec::new());
+        let summary = walk(
+            root,
+            &options,
+            &mut |event| events.push(event),
+            &mut |record| {
+                let path = record.path();
+                let before = records.insert(path, record);
+                assert!(before.is_none(), "{before:?} came twice");
+                Ok(())
+            },
+        )?;
+        assert_eq!(summary.entries, records.len() as u64);
+        Ok((records, events, summary))
+    }
+
+    /// Compares a record with what the standard library says of the file.
+    fn check(root: &Path, path: &[u8], record: &Record) {
+        let at = root.join(OsStr::from_bytes(path));
+        let metadata = std::fs::symlink_metadata(&at).unwrap();
+        assert_eq!(record.metadata.mode, metadata.mode(), "{at:?}");
+        assert_eq!(
+            (record.metadata.uid, record.metadata.gid),
+            (metadata.uid(), metadata.gid())
+        );
+        let mtime = record.metadata.mtime;
+        assert_eq!(
+            (mtime.seconds, i64::from(mtime.nanoseconds)),
+            (metadata.mtime(), metadata.mtime_nsec())
+        );
+        let is_file = metadata.is_file();
+        assert_eq!(record.size, if is_file { metadata.len() } else { 0 });
+        let tree = is_file && metadata.len() > 0;
+        assert_eq!(
+            record.content,
+            if tree { Content::Tree } else { Content::None }
+        );
+        let linked = metadata.nlink() > 1 && !metadata.is_dir();
+        assert_eq!(
+            record.identity,
+            linked.then(|| (metadata.dev(), metadata.ino())),
+            "{at:?}"
+        );
+        if metadata.is_symlink() {
+            let target = std::fs::read_link(&at).unwrap();
+            assert_eq!(record.target, target.as_os_str().as_bytes());
+        } else {
+            assert!(record.target.is_empty());
+        }
+    }
+
+    /// Every path below `root`, by the standard library.
+    fn listed(root: &Path) -> BTreeSet<Vec<u8>> {
+        let mut all = BTreeSet::from([Vec::new()]);
+        let mut open = vec![root.to_path_buf()];
+        while let Some(directory) = open.pop() {
+            for entry in std::fs::read_dir(directory).unwrap() {
+                let entry = entry.unwrap();
+                let relative = entry.path().strip_prefix(root).unwrap().to_path_buf();
+                all.insert(relative.as_os_str().as_bytes().to_vec());
+                if entry.file_type().unwrap().is_dir() {
+                    open.push(entry.path());
+                }
+            }
+        }
+        all
+    }
+
+    fn mixed_tree() -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &[u8]| root.path().join(OsStr::from_bytes(name));
+        for number in 0..300u32 {
+            let directory =
+                at(format!("d{}/e{}/f{}", number % 5, number % 7, number % 11).as_bytes());
+            std::fs::create_dir_all(&directory).unwrap();
+            std::fs::write(directory.join(number.to_string()), vec![1; number as usize]).unwrap();
+        }
+        std::fs::create_dir(at(b"empty")).unwrap();
+        std::fs::write(at(b"empty file"), b"").unwrap();
+        std::fs::write(at(b"\xff\x01\n odd"), b"x").unwrap();
+        std::fs::write(at(&[b'n'; 255]), b"x").unwrap();
+        std::fs::hard_link(at(b"\xff\x01\n odd"), at(b"d0/linked")).unwrap();
+        symlink("d0", at(b"link")).unwrap();
+        symlink("/nowhere", at(b"d0/dangling")).unwrap();
+        symlink("t".repeat(4000), at(b"long link")).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            at(b"pipe"),
+            rustix::fs::FileType::Fifo,
+            0o600.into(),
+            0,
+        )
+        .unwrap();
+        root
+    }
+
+    #[test]
+    fn a_walk_finds_what_the_standard_library_finds() {
+        let root = mixed_tree();
+        for threads in [0, 1, 4] {
+            let (records, events, summary) =
+                walked(root.path(), |options| options.threads = threads).unwrap();
+            assert!(events.is_empty(), "{events:?}");
+            assert_eq!((summary.problems, summary.skipped), (0, 0));
+            assert!(records.keys().eq(&listed(root.path())));
+            for (path, record) in &records {
+                check(root.path(), path, record);
+            }
+        }
+    }
+
+    #[test]
+    fn extended_attributes_of_every_kind_are_read() {
+        let root = mixed_tree();
+        let set = |path: &str, name: &str, value: &[u8]| {
+            let at = root.path().join(path);
+            rustix::fs::lsetxattr(at, name, value, rustix::fs::XattrFlags::empty())
+        };
+        if set("", "user.root", b"1").is_err() {
+            eprintln!(
+                "SKIPPED extended_attributes_of_every_kind_are_read: none in the temporary directory"
+            );
+            return;
+        }
+        set("empty file", "user.b", b"\0two").unwrap();
+        set("empty file", "user.a", b"").unwrap();
+        set("d0", "user.large", &[7; 3000]).unwrap();
+        let (records, events, _) = walked(root.path(), |_| ()).unwrap();
+        assert!(events.is_empty(), "{events:?}");
+        let user = |path: &str| -> Vec<(Vec<u8>, Vec<u8>)> {
+            let mut xattrs = records[path.as_bytes()].metadata.xattrs.clone();
+            xattrs.retain(|(name, _)| name.starts_with(b"user."));
+            xattrs
+        };
+        assert_eq!(user(""), [(b"user.root".to_vec(), b"1".to_vec())]);
+        assert_eq!(
+            user("empty file"),
+            [
+                (b"user.a".to_vec(), vec![]),
+                (b"user.b".to_vec(), b"\0two".to_vec())
+            ]
+        );
+        assert_eq!(user("d0"), [(b"user.large".to_vec(), vec![7; 3000])]);
+        assert_eq!(user("link"), []);
+        // Only root may give a link attributes.
+        if set("link", "trusted.x", b"link").is_ok() {
+            let (records, _, _) = walked(root.path(), |_| ()).unwrap();
+            assert!(
+                records[b"link".as_slice()]
+                    .metadata
+                    .xattrs
+                    .contains(&(b"trusted.x".to_vec(), b"link".to_vec()))
+            );
+            assert!(
+                !records[b"d0".as_slice()]
+                    .metadata
+                    .xattrs
+                    .iter()
+                    .any(|(name, _)| name == b"trusted.x")
+            );
+        }
+        let (records, _, _) = walked(root.path(), |options| options.xattrs = false).unwrap();
+        assert!(
+            records
+                .values()
+                .all(|record| record.metadata.xattrs.is_empty())
+        );
+    }
+
+    #[test]
+    fn excluded_files_are_reported_and_left_out() {
+        let root = mixed_tree();
+        let at = root.path().join("d0/linked");
+        let metadata = std::fs::metadata(&at).unwrap();
+        let (records, events, summary) = walked(root.path(), |options| {
+            options.exclude = vec![(metadata.dev(), metadata.ino())];
+        })
+        .unwrap();
+        assert_eq!(summary.skipped, 2);
+        assert!(!records.contains_key(b"d0/linked".as_slice()));
+        assert_eq!(records.len() + 2, listed(root.path()).len());
+        assert!(events.iter().any(|event| matches!(
+            event,
+            WalkEvent::Skipped { path, reason: SkipReason::Excluded } if *path == at
+        )));
+    }
+
+    #[test]
+    fn an_error_of_the_sink_ends_the_walk() {
+        let root = mixed_tree();
+        let options = WalkOptions {
+            threads: 3,
+            ..WalkOptions::new(root.path())
+        };
+        for limit in [0, 1, 300] {
+            let mut taken = 0;
+            let result = walk(root.path(), &options, &mut |_| (), &mut |_| {
+                taken += 1;
+                if taken > limit {
+                    return Err(Error::new(ErrorKind::Limit, "enough"));
+                }
+                Ok(())
+            });
+            assert_eq!(result.map_err(|e| e.kind()), Err(ErrorKind::Limit));
+            assert_eq!(taken, limit + 1);
+        }
+    }
+
+    #[test]
+    fn the_root_must_be_a_directory() {
+        let root = mixed_tree();
+        for name in ["absent", "empty file"] {
+            let error = walked(&root.path().join(name), |_| ()).unwrap_err();
+            assert_eq!(error.path(), Some(root.path().join(name).as_path()));
+        }
+        let (records, _, _) = walked(&root.path().join("link"), |_| ()).unwrap();
+        assert!(records.len() > 1, "a link to the root is followed");
+        assert_eq!(
+            records[b"".as_slice()].metadata.kind(),
+            Some(Kind::Directory)
+        );
+    }
+}
