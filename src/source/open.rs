@@ -117,7 +117,7 @@ mod tests {
         let _socket = std::os::unix::net::UnixListener::bind(at("a/socket")).unwrap();
         let mut first = TreeOpener::new(root.path()).unwrap();
         let second = first.another();
-        for mut opener in [&mut first, &mut { second }] {
+        for opener in [&mut first, &mut { second }] {
             // Up, down and across, so that the directory kept open is used in every way.
             for (parent, name) in [
                 ("", "top"),
