@@ -49,7 +49,7 @@ const RUN: u64 = 1;
 #[derive(Debug)]
 pub(super) struct DirectoryCounter {
     hashes: [RandomState; 2],
-    /// Of a directory's entry: hash, hash, 2 * number among the directories, 0, 0, 0.
+    /// Of a directory's entry: hash, hash, 2 * number among the directories, its ordinal, 0, 0.
     /// Of a directory's run: hash, hash, 2 * ordinal of the first child + 1, direct children,
     /// sub-directories, deeper descendants.
     parts: TupleSorter<6>,
@@ -90,7 +90,7 @@ impl DirectoryCounter {
             self.joined.extend_from_slice(&record.name);
             let [first, second] = hash(&self.hashes, &self.joined);
             self.parts
-                .add([first, second, self.directories << 1, 0, 0, 0])?;
+                .add([first, second, self.directories << 1, ordinal, 0, 0])?;
             self.directories += 1;
         }
         if record.is_root() {
@@ -155,7 +155,8 @@ impl DirectoryCounter {
             self.close()?;
         }
         let parts = self.parts.finish()?;
-        let mut counts = TupleSorter::new(&self.scratch_dir, self.memory / 4);
+        let mut counts = TupleSorter::new(&self.scratch_dir, self.memory / 8);
+        let mut runs = TupleSorter::new(&self.scratch_dir, self.memory / 8);
         let mut lost: Option<u64> = None;
         let mut reader = parts.reader()?;
         while let Some(part) = reader.take()? {
@@ -172,8 +173,12 @@ impl DirectoryCounter {
                 (partner, Some(part))
             };
             match (run, entry) {
-                (Some([.., direct, subdirs, deeper]), Some([_, _, number, ..])) => {
+                (
+                    Some([_, _, first_child, direct, subdirs, deeper]),
+                    Some([_, _, number, directory, ..]),
+                ) => {
                     counts.add([number >> 1, direct, subdirs, deeper])?;
+                    runs.add([first_child >> 1, direct, directory])?;
                 }
                 (Some([_, _, first_child, ..]), None) => {
                     let ordinal = first_child >> 1;
@@ -184,7 +189,7 @@ impl DirectoryCounter {
         }
         match lost {
             Some(ordinal) => Ok(Err(LostParent { ordinal })),
-            None => Ok(Ok(DirectoryCounts(counts.finish()?))),
+            None => Ok(Ok(DirectoryCounts { counts: counts.finish()?, runs: runs.finish()? })),
         }
     }
 }
@@ -207,13 +212,23 @@ fn is_below(path: &[u8], above: &[u8]) -> bool {
             .is_some_and(|rest| rest.first() == Some(&b'/'))
 }
 
-/// Counts of the directories that are not empty: number among all directories in key order,
-/// direct children, sub-directories, deeper descendants; in the order of numbers.
+/// What was counted, in two orders.
 #[derive(Debug)]
-pub(super) struct DirectoryCounts(SortedTuples<4>);
+pub(super) struct DirectoryCounts {
+    /// Of the directories that are not empty: number among all directories in key order, direct
+    /// children, sub-directories, deeper descendants; in the order of numbers.
+    counts: SortedTuples<4>,
+    /// Of the same: ordinal of the first child, direct children, ordinal of the directory; in the
+    /// order of first children.
+    runs: SortedTuples<3>,
+}
 
 impl DirectoryCounts {
-    pub(super) fn reader(&self) -> Result<TupleReader<4>> {
-        self.0.reader()
+    pub(super) fn counts(&self) -> Result<TupleReader<4>> {
+        self.counts.reader()
+    }
+
+    pub(super) fn runs(&self) -> Result<TupleReader<3>> {
+        self.runs.reader()
     }
 }

@@ -100,7 +100,8 @@ impl Plan {
     pub fn entries(&self, sorted: &Sorted) -> Result<PlannedEntries> {
         Ok(PlannedEntries {
             reader: sorted.reader()?,
-            counts: self.directories.reader()?,
+            counts: self.directories.counts()?,
+            runs: self.directories.runs()?,
             links: self.links.reader()?,
             ordinal: 0,
             directory: 0,
@@ -169,6 +170,17 @@ pub struct PlannedEntry {
     pub children: Option<Children>,
     /// Of a file with several names in the tree: which others.
     pub link: Option<Link>,
+    /// Of a first child: the directory that it is the first child of.
+    pub run: Option<RunStart>,
+}
+
+/// A directory whose children begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunStart {
+    /// How many children it has.
+    pub direct: u64,
+    /// Its own ordinal.
+    pub directory: u64,
 }
 
 impl PlannedEntry {
@@ -179,6 +191,7 @@ impl PlannedEntry {
             ordinal: 0,
             children: None,
             link: None,
+            run: None,
         }
     }
 
@@ -198,6 +211,7 @@ impl PlannedEntry {
 pub struct PlannedEntries {
     reader: SortedReader,
     counts: TupleReader<4>,
+    runs: TupleReader<3>,
     links: TupleReader<3>,
     ordinal: u64,
     /// Number of the next directory in key order.
@@ -233,6 +247,13 @@ impl PlannedEntries {
             if ordinal == out.ordinal {
                 out.link = Some(Link { primary, count });
                 self.links.take()?;
+            }
+        }
+        out.run = None;
+        if let Some([first_child, direct, directory]) = self.runs.peek() {
+            if first_child == out.ordinal {
+                out.run = Some(RunStart { direct, directory });
+                self.runs.take()?;
             }
         }
         Ok(true)
