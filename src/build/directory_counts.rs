@@ -189,7 +189,10 @@ impl DirectoryCounter {
         }
         match lost {
             Some(ordinal) => Ok(Err(LostParent { ordinal })),
-            None => Ok(Ok(DirectoryCounts { counts: counts.finish()?, runs: runs.finish()? })),
+            None => Ok(Ok(DirectoryCounts {
+                counts: counts.finish()?,
+                runs: runs.finish()?,
+            })),
         }
     }
 }

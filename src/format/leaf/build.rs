@@ -164,13 +164,13 @@ impl LeafBuilder {
         self.names.get(start..end).unwrap_or(&[])
     }
 
-    /// Parent path of entry `index`, and whether the entry is the first child of that directory here.
-    pub fn run_of(&self, index: usize) -> (&[u8], bool) {
+    /// Parent path of entry `index`.
+    pub fn path_of(&self, index: usize) -> &[u8] {
         let after = self.runs.partition_point(|run| run.first_entry <= index);
-        match after.checked_sub(1).and_then(|at| self.runs.get(at)) {
-            Some(run) => (&run.path, run.first_entry == index),
-            None => (&[], false),
-        }
+        after
+            .checked_sub(1)
+            .and_then(|at| self.runs.get(at))
+            .map_or(&[], |run| &run.path)
     }
 
     /// Adds the next entry of the run.
@@ -298,7 +298,8 @@ impl LeafBuilder {
                 ((end - run.first_entry) as u64) << 1 | far,
             );
             if run.is_far() {
-                put_varint(&mut self.control, first_ordinal.saturating_sub(run.parent));
+                let ordinal = first_ordinal + run.first_entry as u64;
+                put_varint(&mut self.control, ordinal.saturating_sub(run.parent));
                 before = &[];
             } else {
                 put_varint(&mut self.control, common_prefix(before, &run.path) as u64);

@@ -1,8 +1,7 @@
 //! A decoded leaf page.
 
 use super::{
-    DEVICE, FAR_TARGET, FRAMES_OFFSET, KNOWN_COLUMNS, LINKS, PLACE, PRIMARY, SAVED, SECONDS_BIAS,
-    XATTRS,
+    DEVICE, FAR_TARGET, KNOWN_COLUMNS, LINKS, PLACE, PRIMARY, SAVED, SECONDS_BIAS, XATTRS,
 };
 use crate::entry::{Kind, Timestamp};
 use crate::format::attributes::Attributes;
@@ -535,11 +534,12 @@ fn decode_runs(
         let rest = stream.get(start..usize::from(end)).unwrap_or(&[]);
         let number = control.varint()?;
         let far_parent = if head & 1 == 1 {
-            if number == 0 || number > first_ordinal || !rest.is_empty() {
+            let ordinal = first_ordinal + entries.start as u64;
+            if number == 0 || number > ordinal || !rest.is_empty() {
                 return Err(Malformed("far run has an impossible parent"));
             }
             path = paths.len()..paths.len();
-            Some(first_ordinal - number)
+            Some(ordinal - number)
         } else {
             if number > path.len() as u64 {
                 return Err(Malformed(

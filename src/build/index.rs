@@ -1,0 +1,414 @@
+//! Writes the index: leaf pages filled after compression, inner levels, sections, header.
+
+use super::attribute_table::AttributeTable;
+use super::blobs::BlobWriter;
+use super::inner_levels::InnerLevels;
+use crate::entry::{Kind, Timestamp};
+use crate::format::attributes::{self, Attributes};
+use crate::format::checksum::{crc, seal_page};
+use crate::format::frame::FrameEncoder;
+use crate::format::header::{Header, Section};
+use crate::format::inner::Separator;
+use crate::format::leaf::{LeafBuilder, NewEntry, NewTarget};
+use crate::format::volume::{self, Span};
+use crate::format::{
+    MAX_INLINE_TARGET, MAX_LEAF_ENTRIES, PAGE_BYTES, PAGE_SIZE, Uuid, VERSION_MINOR, blob,
+};
+use crate::{Error, Result};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+/// A page with no more free bytes than this is full: fewer than most entries take.
+const SLACK: usize = 12;
+
+/// Most encodings of one page in search of its best number of entries.
+const MOST_TRIES: usize = 6;
+
+/// Entries that the first page of an index tries to hold.
+const FIRST_GUESS: usize = 256;
+
+/// What the index says of one entry.
+#[derive(Debug, Clone)]
+pub(super) struct IndexEntry<'a> {
+    pub(super) name: &'a [u8],
+    pub(super) attributes: Attributes,
+    pub(super) kind: Kind,
+    pub(super) mtime: Timestamp,
+    pub(super) size: u64,
+    /// Children of a directory, sub-directories among them, and entries deeper down.
+    pub(super) children: (u64, u64, u64),
+    /// Where contents lie, if there are any.
+    pub(super) placement: Option<Placement>,
+    /// Own ordinal minus that of the inode's first name, and number of names.
+    pub(super) link: (u64, u64),
+    pub(super) device: u64,
+    pub(super) xattrs: &'a [(Vec<u8>, Vec<u8>)],
+    pub(super) target: &'a [u8],
+}
+
+/// Where the contents of an entry lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Placement {
+    /// Position of the extent.
+    pub(super) position: u64,
+    /// Its stored length.
+    pub(super) stored: u64,
+    /// Default stored length minus stored length.
+    pub(super) saved: u64,
+}
+
+/// What was written.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Counts {
+    pub(super) entries: u64,
+    pub(super) files: u64,
+    pub(super) directories: u64,
+    pub(super) symlinks: u64,
+    pub(super) others: u64,
+    pub(super) data_bytes: u64,
+    pub(super) stored_bytes: u64,
+}
+
+/// Takes entries in key order and writes the index behind them.
+#[derive(Debug)]
+pub(super) struct IndexWriter<'f> {
+    out: BufWriter<&'f File>,
+    path: PathBuf,
+    uuid: Uuid,
+    chunk_shift: u32,
+    leaf: LeafBuilder,
+    frames: FrameEncoder,
+    page: Box<[u8; PAGE_SIZE]>,
+    /// Position of the next implicit extent, before each pending entry.
+    positions: VecDeque<u64>,
+    next_position: u64,
+    next_child: u64,
+    first_pending: u64,
+    guess: usize,
+    leaf_pages: u64,
+    levels: InnerLevels,
+    /// Parent path and name of the last entry of the page before.
+    last_key: (Vec<u8>, Vec<u8>),
+    attributes: AttributeTable,
+    blobs: BlobWriter,
+    counts: Counts,
+}
+
+impl<'f> IndexWriter<'f> {
+    /// Writes to `file`, which is at `path`; scratch goes to `scratch_dir`. `level` is that of zstd for pages.
+    pub(super) fn new(
+        file: &'f File,
+        path: &Path,
+        scratch_dir: &Path,
+        uuid: Uuid,
+        chunk_shift: u32,
+        level: i32,
+    ) -> Result<Self> {
+        let mut writer = Self {
+            out: BufWriter::with_capacity(1 << 18, file),
+            path: path.to_path_buf(),
+            uuid,
+            chunk_shift,
+            leaf: LeafBuilder::default(),
+            frames: FrameEncoder::new(level)?,
+            page: Box::new([0; PAGE_SIZE]),
+            positions: VecDeque::new(),
+            next_position: PAGE_BYTES,
+            next_child: 0,
+            first_pending: 0,
+            guess: FIRST_GUESS,
+            leaf_pages: 0,
+            levels: InnerLevels::new(scratch_dir)?,
+            last_key: (Vec::new(), Vec::new()),
+            attributes: AttributeTable::default(),
+            blobs: BlobWriter::new(scratch_dir)?,
+            counts: Counts::default(),
+        };
+        writer.write(&[0; PAGE_SIZE])?;
+        Ok(writer)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.out
+            .write_all(bytes)
+            .map_err(|error| Error::io(&self.path, "write", error))
+    }
+
+    /// The entries that follow are the `children` children of the directory at `path`, whose ordinal is
+    /// `directory`. Called before the first child of each directory, and before the root.
+    pub(super) fn begin_run(&mut self, path: &[u8], directory: u64, children: u64) {
+        self.leaf.begin_run(path, directory);
+        self.next_child = self.counts.entries + children;
+    }
+
+    /// Adds the next entry.
+    pub(super) fn push(&mut self, entry: &IndexEntry<'_>) -> Result<()> {
+        self.count(entry);
+        let implicit = self.place(entry)?;
+        let (children, subdirectories, deeper) = entry.children;
+        let first_child = self.next_child;
+        if entry.kind == Kind::Directory {
+            self.next_child += children + deeper;
+        }
+        let xattrs = match entry.xattrs {
+            [] => None,
+            xattrs => Some(self.blobs.add_xattrs(xattrs)?),
+        };
+        let target = if entry.target.len() > MAX_INLINE_TARGET {
+            NewTarget::Blob(self.blobs.add(entry.target)?)
+        } else {
+            NewTarget::Inline(entry.target)
+        };
+        self.leaf.push(&NewEntry {
+            name: entry.name,
+            kind: entry.kind,
+            attribute: self.attributes.id(entry.attributes)?,
+            mtime: entry.mtime,
+            size: entry.size,
+            children,
+            subdirectories,
+            deeper,
+            first_child,
+            saved: entry.placement.map_or(0, |placement| placement.saved),
+            place: entry
+                .placement
+                .filter(|_| !implicit)
+                .map(|placement| placement.position),
+            primary: entry.link.0,
+            links: entry.link.1,
+            device: entry.device,
+            xattrs,
+            target,
+        });
+        if self.leaf.len() >= self.guess {
+            self.cut_page(false)?;
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, entry: &IndexEntry<'_>) {
+        let counts = &mut self.counts;
+        counts.entries += 1;
+        *match entry.kind {
+            Kind::File => &mut counts.files,
+            Kind::Directory => &mut counts.directories,
+            Kind::Symlink => &mut counts.symlinks,
+            _ => &mut counts.others,
+        } += 1;
+        if entry.link.0 == 0 && entry.kind == Kind::File {
+            counts.data_bytes += entry.size;
+            counts.stored_bytes += entry.placement.map_or(0, |placement| placement.stored);
+        }
+    }
+
+    /// Says whether the entry's extent is where the one before ends; keeps track of where that is.
+    fn place(&mut self, entry: &IndexEntry<'_>) -> Result<bool> {
+        let mut implicit = false;
+        if let Some(placement) = entry.placement.filter(|_| entry.link.0 == 0) {
+            if placement.position != self.next_position {
+                // Only the step to the next volume leads here. No page spans it.
+                self.flush()?;
+                self.next_position = placement.position;
+            }
+            self.positions.push_back(self.next_position);
+            self.next_position = placement.position + placement.stored;
+            implicit = true;
+        } else {
+            self.positions.push_back(self.next_position);
+        }
+        Ok(implicit)
+    }
+
+    /// Turns all pending entries into pages.
+    fn flush(&mut self) -> Result<()> {
+        while !self.leaf.is_empty() {
+            self.cut_page(true)?;
+        }
+        Ok(())
+    }
+
+    /// Cuts a page from the front of the pending entries, as full as they allow. Unless `flush`, it does nothing
+    /// if they are too few to fill it.
+    fn cut_page(&mut self, flush: bool) -> Result<()> {
+        let most = self.leaf.len().min(MAX_LEAF_ENTRIES);
+        let position = self
+            .positions
+            .front()
+            .copied()
+            .unwrap_or(self.next_position);
+        let (mut fits, mut too_many) = (0, most + 1);
+        let mut wish = self.guess.min(most);
+        let mut tries = 0;
+        while wish > fits && wish < too_many {
+            let used = self.leaf.encode(
+                wish,
+                self.first_pending,
+                position,
+                &mut self.frames,
+                &mut self.page,
+            )?;
+            tries += 1;
+            let average = (used.min(4 * PAGE_SIZE) / wish).max(1);
+            if used > PAGE_SIZE {
+                too_many = wish;
+                let excess = (used.min(4 * PAGE_SIZE) - PAGE_SIZE) / average + 1;
+                wish = wish.saturating_sub(excess).max(fits + 1);
+                if tries >= MOST_TRIES && fits > 0 {
+                    break;
+                }
+            } else {
+                fits = wish;
+                if PAGE_SIZE - used <= SLACK || tries >= MOST_TRIES {
+                    break;
+                }
+                let room = ((PAGE_SIZE - used) * wish / used.max(1)).max(1);
+                wish = (wish + room).min(too_many - 1);
+                if wish == most && too_many == most + 1 && !flush && most < MAX_LEAF_ENTRIES {
+                    // More entries are to come and may still go in.
+                    self.guess = fits + room;
+                    if self.guess > most {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        if fits == 0 {
+            return Err(Error::new(
+                crate::ErrorKind::Limit,
+                "an entry does not fit into a page of the index",
+            ));
+        }
+        self.guess = fits + fits / 64 + 1;
+        self.emit(fits, position)
+    }
+
+    fn emit(&mut self, count: usize, position: u64) -> Result<()> {
+        let number = self.leaf_pages + 1;
+        seal_page(&self.uuid, number, &mut self.page);
+        let page = *self.page;
+        self.write(&page)?;
+        let separator = if self.leaf_pages == 0 {
+            Separator::default()
+        } else {
+            let path = self.leaf.path_of(0);
+            let before = (self.last_key.0.as_slice(), self.last_key.1.as_slice());
+            Separator::between(before, (path, self.leaf.name(0)), before.0 == path)
+        };
+        self.levels
+            .push(number, self.first_pending, position, &separator)?;
+        let path = self.leaf.path_of(count - 1);
+        self.last_key = (path.to_vec(), self.leaf.name(count - 1).to_vec());
+        self.leaf.drain(count);
+        self.positions.drain(..count);
+        self.first_pending += count as u64;
+        self.leaf_pages = number;
+        Ok(())
+    }
+
+    /// Writes what is left, inner pages, sections, footer and header, and returns the header. `spans` are the
+    /// volumes.
+    pub(super) fn finish(mut self, spans: &[Span]) -> Result<Header> {
+        self.flush()?;
+        let (inner_pages, levels) = {
+            let (uuid, out, path) = (self.uuid, &mut self.out, &self.path);
+            self.levels
+                .finish(self.leaf_pages, &mut |number, mut page| {
+                    seal_page(&uuid, number, &mut page);
+                    out.write_all(&page)
+                        .map_err(|error| Error::io(path, "write", error))
+                })?
+        };
+        let mut at = (1 + self.leaf_pages + inner_pages) * PAGE_BYTES;
+        let mut sections = Vec::new();
+        let (rows, bytes) = self.attributes.encode();
+        self.write_section(attributes::SECTION, rows, &bytes, &mut at, &mut sections)?;
+        let mut bytes = Vec::new();
+        for span in spans {
+            span.encode_into(&mut bytes);
+        }
+        self.write_section(
+            volume::SECTION,
+            spans.len() as u64,
+            &bytes,
+            &mut at,
+            &mut sections,
+        )?;
+        if self.blobs.count() > 0 {
+            let rows = self.blobs.count();
+            let length = self.blobs.copy_into(&mut self.out, &self.path)?;
+            sections.push(Section {
+                kind: blob::SECTION,
+                crc: 0,
+                offset: at,
+                length,
+                rows,
+            });
+            at += length;
+            self.pad(&mut at)?;
+        }
+        let counts = self.counts;
+        let header = Header {
+            version_minor: VERSION_MINOR,
+            features_optional: 0,
+            features_warn: 0,
+            features_required: 0,
+            uuid: self.uuid,
+            index_length: at + PAGE_BYTES,
+            entries: counts.entries,
+            files: counts.files,
+            directories: counts.directories,
+            symlinks: counts.symlinks,
+            others: counts.others,
+            data_bytes: counts.data_bytes,
+            stored_bytes: counts.stored_bytes,
+            leaf_pages: self.leaf_pages,
+            inner_pages,
+            levels,
+            chunk_shift: self.chunk_shift,
+            sections,
+        };
+        let page = header.encode();
+        self.write(&page)?;
+        let seek = self.out.seek(SeekFrom::Start(0));
+        seek.and_then(|_| self.out.write_all(&page))
+            .and_then(|()| self.out.flush())
+            .map_err(|error| Error::io(&self.path, "write", error))?;
+        Ok(header)
+    }
+
+    fn write_section(
+        &mut self,
+        kind: u32,
+        rows: u64,
+        bytes: &[u8],
+        at: &mut u64,
+        sections: &mut Vec<Section>,
+    ) -> Result<()> {
+        let length = bytes.len() as u64;
+        sections.push(Section {
+            kind,
+            crc: crc(bytes),
+            offset: *at,
+            length,
+            rows,
+        });
+        self.write(bytes)?;
+        *at += length;
+        self.pad(at)
+    }
+
+    fn pad(&mut self, at: &mut u64) -> Result<()> {
+        let end = at.next_multiple_of(PAGE_BYTES);
+        let zeros = [0; PAGE_SIZE];
+        let missing = usize::try_from(end - *at).unwrap_or(0);
+        self.write(zeros.get(..missing).unwrap_or(&[]))?;
+        *at = end;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "index_tests.rs"]
+mod tests;
