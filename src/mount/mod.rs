@@ -1,1 +1,228 @@
 //! The FUSE service: the only place that knows the kernel's protocol.
+//!
+//! # Overview
+//! - [`mount`] shows an image on a directory, as [`MountOptions`] say, and gives back
+//! - [`Mounted`], which serves until it is unmounted or dropped;
+//! - [`OptionList`] reads the options of `dgfs mount -o`;
+//! - [`RequestCounts`] are the requests that the kernel sent, by [`Operation`];
+//! - [`unmount`] takes any image off its directory;
+//! - [`end_on_signals`] lets the usual signals end a mount.
+//!
+//! Only the files `adapter` and `session` name the crate that speaks the protocol.
+
+mod adapter;
+mod counters;
+mod fault_log;
+mod options;
+mod point;
+mod session;
+mod signals;
+
+pub use counters::{Operation, RequestCounts};
+pub use options::{MountOptions, OptionList};
+pub use point::unmount;
+pub use signals::end_on_signals;
+
+use crate::fs::PackFs;
+use crate::read::{self, Image};
+use crate::{Error, ErrorKind, Result};
+use adapter::Adapter;
+use counters::Counters;
+use serde::Serialize;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+/// Read-ahead of a mount in KiB, where we may set it: one request of the largest size.
+///
+/// The kernel starts with 128 KiB; sequential reads then cost eight times the requests and a third
+/// more of our processor time.
+const READ_AHEAD_KIB: u32 = 1024;
+
+/// Shows `image` on `directory`, and returns when the mount answers.
+///
+/// Root mounts directly; other users need `fusermount3`. The directory may hold files, which the mount
+/// hides. Fails with [`ErrorKind::Mount`] if the directory, the device or the system do not
+/// allow it, and with [`ErrorKind::NotFound`] if the sub-directory to show is not in the image.
+pub fn mount(image: Arc<Image>, directory: &Path, options: &MountOptions) -> Result<Mounted> {
+    let directory = point::check(directory)?;
+    let fs = PackFs::new(image.clone(), options.view.clone())?;
+    let counters = Arc::new(Counters::new());
+    let session = session::start(Adapter::new(fs, counters.clone()), &directory, options)?;
+    let service = Arc::new(Service {
+        directory,
+        image,
+        counters,
+        stats: options.stats.clone(),
+        is_over: AtomicBool::new(false),
+    });
+    let serving = service.clone();
+    let thread = std::thread::Builder::new()
+        .name("dgfs-session".into())
+        .spawn(move || serving.serve(session))
+        .map_err(|error| Error::new(ErrorKind::Mount, "cannot start a thread").caused_by(error))?;
+    // From here on, dropping this unmounts.
+    let mounted = Mounted {
+        service,
+        thread: Some(thread),
+    };
+    mounted.service.settle()?;
+    Ok(mounted)
+}
+
+/// An image that is mounted. Dropping it unmounts.
+#[derive(Debug)]
+pub struct Mounted {
+    service: Arc<Service>,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+impl Mounted {
+    /// The absolute path of the mount point.
+    pub fn directory(&self) -> &Path {
+        &self.service.directory
+    }
+
+    /// The image that is shown.
+    pub fn image(&self) -> &Arc<Image> {
+        &self.service.image
+    }
+
+    /// The requests so far.
+    pub fn counters(&self) -> RequestCounts {
+        self.service.counters.snapshot()
+    }
+
+    /// Serves until somebody unmounts. Fails with [`ErrorKind::Mount`] if the kernel broke off the
+    /// connection.
+    pub fn wait(mut self) -> Result<()> {
+        self.join()
+    }
+
+    /// Unmounts and waits for the end. Fails with [`ErrorKind::Mount`] if files of the mount are in
+    /// use; it then goes on when this is dropped: hidden at once, and ended by its last user.
+    pub fn unmount(mut self) -> Result<()> {
+        unmount(&self.service.directory, false)?;
+        self.join()
+    }
+
+    fn join(&mut self) -> Result<()> {
+        match self.thread.take().map(JoinHandle::join) {
+            None | Some(Ok(Ok(()))) => Ok(()),
+            Some(Ok(Err(error))) => Err(error),
+            Some(Err(_)) => Err(Error::new(
+                ErrorKind::Mount,
+                "the serving thread broke off; this is a fault of dgfs",
+            )
+            .at_path(&self.service.directory)),
+        }
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if self.thread.is_none() || self.service.is_over() {
+            return;
+        }
+        let directory = &self.service.directory;
+        match point::detach(directory, false) {
+            Ok(()) => {
+                if let Err(error) = self.join() {
+                    log::warn!("{error}");
+                }
+            }
+            // The threads serve whoever uses the mount until he leaves, which may be never.
+            Err(error) if point::is_busy(&error) => {
+                if let Err(error) = point::detach(directory, true) {
+                    log::warn!("{}: cannot unmount: {error}", directory.display());
+                }
+            }
+            Err(error) => log::warn!("{}: cannot unmount: {error}", directory.display()),
+        }
+    }
+}
+
+/// What the serving threads, the signals and the owner of a mount share.
+struct Service {
+    directory: PathBuf,
+    image: Arc<Image>,
+    counters: Arc<Counters>,
+    stats: Option<PathBuf>,
+    is_over: AtomicBool,
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service")
+            .field("directory", &self.directory)
+            .field("is_over", &self.is_over)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The statistics file.
+#[derive(Serialize)]
+struct Statistics {
+    requests: RequestCounts,
+    image: read::Counters,
+}
+
+impl Service {
+    /// Answers requests until the mount is gone.
+    fn serve(&self, session: fuser::Session<Adapter>) -> Result<()> {
+        let outcome = session.run();
+        self.is_over.store(true, Ordering::Release);
+        self.write_stats();
+        outcome.map_err(|error| {
+            // Ends what is left of the mount, if the kernel has not.
+            let _ = point::detach(&self.directory, true);
+            Error::new(ErrorKind::Mount, "the connection with the kernel broke off")
+                .at_path(&self.directory)
+                .caused_by(error)
+        })
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
+    }
+
+    /// Waits for the first answer, then raises the read-ahead where that is permitted.
+    fn settle(&self) -> Result<()> {
+        let stat = rustix::fs::stat(&self.directory).map_err(|errno| {
+            Error::new(ErrorKind::Mount, "the mount does not answer")
+                .at_path(&self.directory)
+                .caused_by(errno)
+        })?;
+        let setting = format!(
+            "/sys/class/bdi/{}:{}/read_ahead_kb",
+            rustix::fs::major(stat.st_dev),
+            rustix::fs::minor(stat.st_dev)
+        );
+        if let Err(error) = std::fs::write(&setting, READ_AHEAD_KIB.to_string()) {
+            log::debug!("{setting}: cannot raise the read-ahead: {error}");
+        }
+        Ok(())
+    }
+
+    /// Writes the counters where the options ask for it. A failure is logged: the mount goes on.
+    fn write_stats(&self) {
+        let Some(path) = &self.stats else {
+            return;
+        };
+        let statistics = Statistics {
+            requests: self.counters.snapshot(),
+            image: self.image.counters(),
+        };
+        let written = serde_json::to_vec_pretty(&statistics)
+            .map_err(std::io::Error::from)
+            .and_then(|mut text| {
+                text.push(b'\n');
+                std::fs::write(path, text)
+            });
+        if let Err(error) = written {
+            log::warn!("{}: cannot write the statistics: {error}", path.display());
+        }
+    }
+}
