@@ -9,12 +9,19 @@ mod info;
 mod json_entry;
 mod long_line;
 mod ls;
+#[cfg(feature = "mount")]
+mod mount;
+#[cfg(feature = "mount")]
+mod mount_helper;
 mod open_image;
 mod output;
 mod reindex;
 mod stat;
 mod timestamp;
+#[cfg(feature = "mount")]
+mod umount;
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::process::ExitCode;
 
@@ -50,8 +57,14 @@ enum Command {
     Stat(stat::Args),
     /// Show what an image is and how large its parts are.
     Info(info::Args),
+    /// Show an image as a directory.
+    #[cfg(feature = "mount")]
+    Mount(mount::Args),
     /// Recover an index from the copy in volume 0.
     Reindex(reindex::Args),
+    /// Take a mounted image off its directory.
+    #[cfg(feature = "mount")]
+    Umount(umount::Args),
 }
 
 impl Cli {
@@ -73,9 +86,22 @@ impl Cli {
             Command::Cat(args) => cat::run(&args),
             Command::Stat(args) => stat::run(&args),
             Command::Info(args) => info::run(&args),
+            #[cfg(feature = "mount")]
+            Command::Mount(args) => mount::run(args),
+            #[cfg(feature = "mount")]
+            Command::Umount(args) => umount::run(&args),
             Command::Reindex(args) => reindex::run(&args),
         }
     }
+}
+
+/// The arguments of this process, as `dgfs` would have been called if mount(8) called it by another
+/// name.
+pub(crate) fn arguments() -> Vec<OsString> {
+    let arguments = std::env::args_os().collect();
+    #[cfg(feature = "mount")]
+    let arguments = mount_helper::translate(arguments);
+    arguments
 }
 
 /// Reports a problem on standard error: `what` is `PATH: cause`.

@@ -1,0 +1,171 @@
+//! `dgfs mount`: shows an image as a directory, from a process in the background unless asked
+//! otherwise.
+
+use dgfs::mount::{Mounted, OptionList, end_on_signals};
+use dgfs::read::Image;
+use dgfs::{Error, ErrorKind, Result};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+
+/// Arguments of `dgfs mount`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = OPTIONS_HELP)]
+pub(crate) struct Args {
+    /// The image: an index, or a data volume that holds a copy of it
+    image: PathBuf,
+    /// The directory that shall show it
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+    /// A data volume that does not lie beside the index; once for each
+    #[arg(long, value_name = "PATH")]
+    data: Vec<PathBuf>,
+    /// Stay in the foreground
+    #[arg(short, long)]
+    foreground: bool,
+    /// Options, separated by commas; see below
+    #[arg(short, value_name = "OPTIONS")]
+    options: Vec<OsString>,
+    /// Serve on behalf of a process that waits for the first byte on the standard output
+    #[arg(long, hide = true, conflicts_with = "foreground")]
+    detached: bool,
+}
+
+const OPTIONS_HELP: &str = "\
+Options of -o:
+  allow_other        let other users in (as a user: if /etc/fuse.conf has user_allow_other)
+  allow_root         let root in, besides the user who mounts
+  subdir=PATH        show only this directory of the image
+  uid=N, gid=N       show every entry as owned by this user or group
+  suid, dev          honour set-user-id bits and device files; without: nosuid, nodev
+  noexec             run no programs from the mount
+  no_default_permissions
+                     let whoever may enter the mount read everything
+  threads=N          threads that answer requests (default: processors, at least 2)
+  no_clone_fd        let all threads share one connection with the kernel
+  cache=SIZE         memory for pages of the index, such as 256M
+  data=PATH          like --data
+  auto_unmount       unmount even if the serving process is killed
+  fsname=NAME        the source that lists of mounts show (default: the image's path)
+  stats=FILE         write the counters there at the end, and on the signal USR1
+  log=FILE           append the log there when in the background
+Those of mount(8) and fstab(5) that change nothing here are ignored.";
+
+/// What the serving process writes once the mount answers.
+const READY: &[u8] = b"1";
+
+/// Mounts, and serves unless a process in the background does.
+pub(crate) fn run(args: Args) -> Result<ExitCode> {
+    let mut options = OptionList::parse(&args.options.join(OsStr::new(",")))?;
+    if !args.foreground && !args.detached {
+        return detach();
+    }
+    options.data.extend(args.data);
+    if let Some(stats) = &mut options.mount.stats {
+        *stats = absolute(stats)?;
+    }
+    if options.mount.fsname.is_none() {
+        let source = absolute(&args.image)?;
+        options.mount.fsname = Some(source.to_string_lossy().into_owned());
+    }
+    let mut open = Image::options().data(options.data);
+    if let Some(bytes) = options.cache {
+        open = open.cache_bytes(bytes);
+    }
+    let image = Arc::new(open.open(&args.image)?);
+    if args.detached {
+        // A signal to the caller's terminal shall not reach us. This fails only for a process that
+        // leads a group, which is then apart already.
+        let _ = rustix::process::setsid();
+    }
+    let log = options.log.as_deref().map(open_log).transpose()?;
+    let mounted = dgfs::mount::mount(image, &args.directory, &options.mount)?;
+    end_on_signals(&mounted)?;
+    log::info!("{}: mounted", mounted.directory().display());
+    if args.detached {
+        report_readiness(&mounted, log.as_ref())?;
+    }
+    mounted.wait()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Starts this program again, to serve in the background, and waits until the mount answers. Until
+/// then the other process reports errors to our standard error, and its exit code becomes ours.
+fn detach() -> Result<ExitCode> {
+    let failed = |error| Error::new(ErrorKind::Mount, "cannot start a process").caused_by(error);
+    let mut arguments = super::arguments();
+    let position = arguments
+        .iter()
+        .position(|argument| argument == "mount")
+        .map_or(arguments.len(), |mount| mount + 1);
+    arguments.insert(position, OsString::from("--detached"));
+    // Not the path we were called by: another version may have been installed there since.
+    let mut server = Command::new("/proc/self/exe")
+        .arg0("dgfs")
+        .args(arguments.iter().skip(1))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    let mut answer = Vec::new();
+    if let Some(output) = server.stdout.take() {
+        // Ends with the first byte, or without any when the process does.
+        output
+            .take(READY.len() as u64)
+            .read_to_end(&mut answer)
+            .map_err(failed)?;
+    }
+    if answer == READY {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let status = server.wait().map_err(failed)?;
+    match status.code().and_then(|code| u8::try_from(code).ok()) {
+        Some(code) if code != 0 => Ok(ExitCode::from(code)),
+        _ => {
+            let what = format!("the serving process ended before the mount answered: {status}");
+            Err(Error::new(ErrorKind::Mount, what))
+        }
+    }
+}
+
+/// Lets go of the caller's directory and terminal, and tells him that the mount answers.
+fn report_readiness(mounted: &Mounted, log: Option<&File>) -> Result<()> {
+    let failed = |error: io::Error| {
+        Error::new(ErrorKind::Mount, "cannot go to the background")
+            .at_path(mounted.directory())
+            .caused_by(error)
+    };
+    let nowhere = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .map_err(failed)?;
+    let errors = log.unwrap_or(&nowhere);
+    rustix::process::chdir("/").map_err(|errno| failed(errno.into()))?;
+    rustix::stdio::dup2_stdin(nowhere.as_fd()).map_err(|errno| failed(errno.into()))?;
+    rustix::stdio::dup2_stderr(errors.as_fd()).map_err(|errno| failed(errno.into()))?;
+    // If the caller is gone, nobody asks for this mount any more, and it ends with the error.
+    let mut stdout = io::stdout();
+    stdout
+        .write_all(READY)
+        .and_then(|()| stdout.flush())
+        .map_err(failed)?;
+    rustix::stdio::dup2_stdout(nowhere.as_fd()).map_err(|errno| failed(errno.into()))
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|error| Error::io(path, "resolve", error))
+}
+
+fn open_log(path: &Path) -> Result<File> {
+    File::options()
+        .append(true)
+        .create(true)
+        .open(path)
+        .map_err(|error| Error::io(path, "open", error))
+}
