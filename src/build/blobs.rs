@@ -26,8 +26,8 @@ pub(super) struct BlobWriter {
 }
 
 impl BlobWriter {
-    pub(super) fn new(scratch_dir: &Path) -> Result<Self> {
-        Ok(Self {
+    pub(super) fn new(scratch_dir: &Path) -> Self {
+        Self {
             scratch: tempfile::spooled_tempfile_in(IN_MEMORY, scratch_dir),
             scratch_dir: scratch_dir.to_path_buf(),
             length: 0,
@@ -35,7 +35,7 @@ impl BlobWriter {
             known: HashMap::new(),
             known_bytes: 0,
             buffer: Vec::new(),
-        })
+        }
     }
 
     /// Number of blobs.

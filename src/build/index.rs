@@ -120,10 +120,10 @@ impl<'f> IndexWriter<'f> {
             first_pending: 0,
             guess: FIRST_GUESS,
             leaf_pages: 0,
-            levels: InnerLevels::new(scratch_dir)?,
+            levels: InnerLevels::new(scratch_dir),
             last_key: (Vec::new(), Vec::new()),
             attributes: AttributeTable::default(),
-            blobs: BlobWriter::new(scratch_dir)?,
+            blobs: BlobWriter::new(scratch_dir),
             counts: Counts::default(),
         };
         writer.write(&[0; PAGE_SIZE])?;

@@ -1,3 +1,9 @@
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "small numbers of a test"
+)]
+
 use super::*;
 use crate::build::plan::{Plan, PlannedEntry};
 use crate::entry::Metadata;
@@ -51,12 +57,12 @@ fn index_of(model: &Model) -> (Image, Vec<u8>) {
     for record in model.values() {
         sorter.add(record).unwrap();
     }
-    let sorted = sorter.finish().unwrap();
-    let plan = Plan::compute(&sorted, scratch.path(), 1 << 20).unwrap();
+    let tree = sorter.finish().unwrap();
+    let plan = Plan::compute(&tree, scratch.path(), 1 << 20).unwrap();
     let file = tempfile::tempfile().unwrap();
     let mut writer =
         IndexWriter::new(&file, Path::new("x"), scratch.path(), UUID, CHUNK_SHIFT, 3).unwrap();
-    let mut entries = plan.entries(&sorted).unwrap();
+    let mut entries = plan.entries(&tree).unwrap();
     let mut entry = PlannedEntry::empty();
     let mut position = PAGE_BYTES;
     writer.begin_run(b"", 0, 1);

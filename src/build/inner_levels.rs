@@ -1,5 +1,10 @@
 //! Builds the inner pages level by level; what a level has to say of its pages waits in scratch space.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "separators have at most 1024 and 255 bytes, levels are at most 24"
+)]
+
 use crate::format::bytes::ByteReader;
 use crate::format::inner::{InnerBuilder, Separator};
 use crate::format::{MAX_LEVELS, PAGE_SIZE};
@@ -58,11 +63,11 @@ pub(super) struct InnerLevels {
 }
 
 impl InnerLevels {
-    pub(super) fn new(scratch_dir: &Path) -> Result<Self> {
-        Ok(Self {
+    pub(super) fn new(scratch_dir: &Path) -> Self {
+        Self {
             leaves: Level::new(scratch_dir),
             scratch_dir: scratch_dir.to_path_buf(),
-        })
+        }
     }
 
     fn scratch_error(&self) -> impl Fn(std::io::Error) -> Error + use<> {

@@ -71,7 +71,9 @@ mod tests {
             },
         ];
         let mut section = Vec::new();
-        rows.iter().for_each(|row| row.encode_into(&mut section));
+        for row in &rows {
+            row.encode_into(&mut section);
+        }
         let table = decode(&section, 2).unwrap();
         assert_eq!(table, [(rows[0], Kind::File), (rows[1], Kind::Directory)]);
         assert!(decode(&section, 1).is_err());

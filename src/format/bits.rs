@@ -1,5 +1,10 @@
 //! Bit packing, lowest bit first.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "bit counts below 64, and values masked to their width"
+)]
+
 use super::{Malformed, Parsed};
 
 /// Appends values of up to 64 bits to a byte string.
@@ -109,7 +114,6 @@ impl<'a> BitReader<'a> {
         for (index, byte) in covered.iter().enumerate() {
             value |= u128::from(*byte) << (8 * index);
         }
-        #[expect(clippy::cast_possible_truncation, reason = "masked to at most 64 bits")]
         let value = (value >> skip) as u64 & mask;
         Ok(value)
     }

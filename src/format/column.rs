@@ -1,5 +1,10 @@
 //! Columns of numbers: the five encodings of section 2.5 of the format, and the choice among them.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "classes, widths and dictionary indexes are below 256"
+)]
+
 use super::bits::{BitReader, BitWriter};
 use super::bytes::{ByteReader, put_varint, unzigzag, zigzag};
 use super::{Malformed, Parsed};

@@ -5,7 +5,7 @@ use super::checksum::crc;
 use super::{Malformed, PAGE_SIZE, Parsed};
 
 /// Bytes of a checksum behind the contents of a small file.
-pub const CRC_BYTES: u64 = 4;
+pub const CRC_BYTES: usize = 4;
 
 /// Bytes before the rows of a table block.
 pub const BLOCK_HEADER: usize = 16;
@@ -65,7 +65,7 @@ impl Shape {
             + if self.has_table() {
                 self.table_length()
             } else {
-                CRC_BYTES
+                CRC_BYTES as u64
             }
     }
 

@@ -79,18 +79,15 @@ thread_local! {
 pub fn decode(frame: &[u8], out: &mut Vec<u8>) -> Parsed<()> {
     out.clear();
     DECODER.with_borrow_mut(|slot| {
-        let decoder = match slot {
-            Some(decoder) => decoder,
-            None => {
-                let mut context = DCtx::create();
-                context
-                    .set_parameter(DParameter::Format(FrameFormat::Magicless))
-                    .map_err(|_| Malformed("this zstd cannot decode magicless frames"))?;
-                slot.insert(FrameDecoder {
-                    context,
-                    buffer: vec![0; MAX_FRAME].into(),
-                })
-            }
+        let decoder = if let Some(decoder) = slot {
+            decoder
+        } else {
+            let mut context = DCtx::create();
+            context
+                .set_parameter(DParameter::Format(FrameFormat::Magicless))
+                .map_err(|_| Malformed("this zstd cannot decode magicless frames"))?;
+            let buffer = vec![0; MAX_FRAME].into();
+            slot.insert(FrameDecoder { context, buffer })
         };
         let length = decoder
             .context

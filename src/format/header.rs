@@ -1,5 +1,10 @@
 //! The header page of an index, which is also its footer.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the page size and the number of sections fit into 32 bits"
+)]
+
 use super::bytes::ByteReader;
 use super::checksum::crc;
 use super::{
@@ -246,7 +251,7 @@ impl Header {
         if self.levels > MAX_LEVELS || u64::from(self.levels) > self.inner_pages {
             return Err(Malformed("header has too many levels"));
         }
-        if self.index_length % PAGE_BYTES != 0
+        if !self.index_length.is_multiple_of(PAGE_BYTES)
             || end_of_pages > self.index_length.saturating_sub(PAGE_BYTES)
             || self.index_length >= 1 << 63
         {
@@ -267,7 +272,7 @@ impl Header {
         for section in &self.sections {
             let end = section.offset.checked_add(section.length);
             if section.offset < end_of_pages
-                || section.offset % PAGE_BYTES != 0
+                || !section.offset.is_multiple_of(PAGE_BYTES)
                 || end.is_none_or(|end| end > self.index_length - PAGE_BYTES)
             {
                 return Err(Malformed("a section lies outside the index"));

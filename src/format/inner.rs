@@ -1,5 +1,10 @@
 //! Inner pages: separators, first ordinals and positions of the pages below.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "names have at most 255 bytes, the text of a page fits into 32 bits"
+)]
+
 use super::bytes::{ByteReader, put_varint, unzigzag, zigzag};
 use super::{MAX_INLINE_PATH, MAX_NAME, Malformed, PAGE_SIZE, Parsed};
 use crate::entry::compare_paths;
@@ -230,9 +235,7 @@ impl InnerPage {
                 return Err(Malformed("separator has an impossible path"));
             }
             let start = text.len();
-            #[expect(clippy::cast_possible_truncation, reason = "at most 1024")]
             text.extend_from_within(path.start..path.start + shared as usize);
-            #[expect(clippy::cast_possible_truncation, reason = "at most 1024")]
             text.extend_from_slice(reader.take(rest as usize)?);
             path = start..text.len();
             let name_length = usize::from(reader.u8()?);

@@ -42,9 +42,9 @@ pub struct Layout {
     pub file_length: u64,
 }
 
-fn encode(magic: &[u8; 8], identity: &Identity, layout: &Layout) -> [u8; PAGE_SIZE] {
+fn encode(magic: [u8; 8], identity: &Identity, layout: &Layout) -> [u8; PAGE_SIZE] {
     let mut out = Vec::with_capacity(PAGE_SIZE);
-    out.extend_from_slice(magic);
+    out.extend_from_slice(&magic);
     out.extend_from_slice(&VERSION_MAJOR.to_le_bytes());
     out.extend_from_slice(&VERSION_MINOR.to_le_bytes());
     out.extend_from_slice(&identity.number.to_le_bytes());
@@ -63,7 +63,7 @@ fn encode(magic: &[u8; 8], identity: &Identity, layout: &Layout) -> [u8; PAGE_SI
     seal(out)
 }
 
-fn decode(page: &[u8; PAGE_SIZE], magic: &[u8; 8]) -> crate::Result<(Identity, Layout)> {
+fn decode(page: &[u8; PAGE_SIZE], magic: [u8; 8]) -> crate::Result<(Identity, Layout)> {
     let mut reader = ByteReader::new(page);
     if reader.take(magic.len())? != magic {
         return Err(crate::Error::new(
@@ -99,17 +99,17 @@ fn decode(page: &[u8; PAGE_SIZE], magic: &[u8; 8]) -> crate::Result<(Identity, L
 
 /// The header page of a volume.
 pub fn encode_header(identity: &Identity) -> [u8; PAGE_SIZE] {
-    encode(&HEADER_MAGIC, identity, &Layout::default())
+    encode(HEADER_MAGIC, identity, &Layout::default())
 }
 
 /// The trailer page of a volume.
 pub fn encode_trailer(identity: &Identity, layout: &Layout) -> [u8; PAGE_SIZE] {
-    encode(&TRAILER_MAGIC, identity, layout)
+    encode(TRAILER_MAGIC, identity, layout)
 }
 
 /// Parses the header page of a volume.
 pub fn decode_header(page: &[u8; PAGE_SIZE]) -> crate::Result<Identity> {
-    decode(page, &HEADER_MAGIC).map(|(identity, _)| identity)
+    decode(page, HEADER_MAGIC).map(|(identity, _)| identity)
 }
 
 /// Parses the trailer page of a volume that is `file_length` bytes long.
@@ -117,7 +117,7 @@ pub fn decode_trailer(
     page: &[u8; PAGE_SIZE],
     file_length: u64,
 ) -> crate::Result<(Identity, Layout)> {
-    let (identity, layout) = decode(page, &TRAILER_MAGIC).map_err(|error| {
+    let (identity, layout) = decode(page, TRAILER_MAGIC).map_err(|error| {
         if error.kind() == crate::ErrorKind::NotAnImage {
             crate::Error::corrupt("volume is truncated or was never finished: it has no trailer")
         } else {
@@ -131,7 +131,7 @@ pub fn decode_trailer(
         || layout.extents_end > file_length - PAGE_BYTES
         || has_index
             && (layout.index_offset < layout.extents_end
-                || layout.index_offset % PAGE_BYTES != 0
+                || !layout.index_offset.is_multiple_of(PAGE_BYTES)
                 || index_end.is_none_or(|end| end > file_length - PAGE_BYTES))
     {
         return Err(Malformed("volume trailer contradicts the length of the file").into());
@@ -265,7 +265,9 @@ mod tests {
             },
         ];
         let mut section = Vec::new();
-        spans.iter().for_each(|span| span.encode_into(&mut section));
+        for span in &spans {
+            span.encode_into(&mut section);
+        }
         assert_eq!(decode_spans(&section, 2).unwrap(), spans);
         section[16] ^= 1;
         assert!(decode_spans(&section, 2).is_err());

@@ -105,7 +105,7 @@ impl Contents {
             .get_or_insert_with(&(node.extent.position, block), || {
                 let chunk_bytes = node.extent.stored - shape.table_length();
                 let start = at + chunk_bytes + block * PAGE_BYTES;
-                let mut bytes = vec![0; shape.block_length(block) as usize];
+                let mut bytes = vec![0; usize::try_from(shape.block_length(block)).unwrap_or(0)];
                 volume.part.read(&mut bytes, start)?;
                 TableBlock::decode(&bytes, shape, block, chunk_bytes)
                     .map(Arc::new)
@@ -127,7 +127,7 @@ impl Contents {
         range: std::ops::Range<u64>,
         scratch: &mut Vec<u8>,
     ) -> Result<()> {
-        let chunks = range.start >> self.chunk_shift..(range.end - 1 >> self.chunk_shift) + 1;
+        let chunks = range.start >> self.chunk_shift..((range.end - 1) >> self.chunk_shift) + 1;
         scratch.clear();
         let mut next = chunks.start;
         while next < chunks.end {
@@ -185,7 +185,7 @@ fn read_small(
         return Err(Error::corrupt("file has an impossible stored length"));
     }
     let length = usize::try_from(node.size).unwrap_or(0);
-    scratch.resize(length + CRC_BYTES as usize, 0);
+    scratch.resize(length + CRC_BYTES, 0);
     volume.part.read(scratch, at)?;
     let (bytes, sum) = scratch.split_at(length);
     if crc(bytes).to_le_bytes() != sum {

@@ -85,7 +85,7 @@ impl std::fmt::Debug for Part {
         f.debug_struct("Part")
             .field("path", &self.path)
             .field("base", &self.base)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

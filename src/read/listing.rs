@@ -10,6 +10,12 @@ use crate::{Error, ErrorKind, Result};
 /// Leaf pages that a pass over everything asks the device for in advance: 1 MiB.
 const PAGES_AHEAD: u64 = 256;
 
+/// Gets the entries of a pass: leaf page, index in it, name, entry. False ends the pass.
+type Visit<'a> = dyn FnMut(&Leaf, usize, &[u8], &Node) -> Result<bool> + 'a;
+
+/// Gets the entries of a walk: parent path, name, entry. False ends the walk.
+pub type WalkVisit<'a> = dyn FnMut(&[u8], &[u8], &Node) -> bool + 'a;
+
 /// One child of a directory.
 #[derive(Debug)]
 pub struct Listed<'a> {
@@ -46,7 +52,7 @@ impl Image {
                 let run = leaf.page.run_of(index);
                 let starts_at = run.map(|run| leaf.page.first_ordinal + run.entries.start as u64);
                 // The run of a directory begins at its first child or with the page.
-                if !starts_at.is_some_and(|at| at == children.first.max(leaf.page.first_ordinal)) {
+                if starts_at != Some(children.first.max(leaf.page.first_ordinal)) {
                     return Err(Error::corrupt(
                         "directory's children are those of another directory",
                     )
@@ -64,11 +70,7 @@ impl Image {
 
     /// Visits entries in key order from ordinal `from` on, until `visit`, which gets parent path, name and
     /// entry, returns false. Each leaf page is read once; none stays in the cache.
-    pub fn walk(
-        &self,
-        from: u64,
-        visit: &mut dyn FnMut(&[u8], &[u8], &Node) -> bool,
-    ) -> Result<()> {
+    pub fn walk(&self, from: u64, visit: &mut WalkVisit<'_>) -> Result<()> {
         let mut far: Option<(u64, Vec<u8>)> = None;
         let end = self.header().entries;
         self.pass(from, end, true, &mut |leaf, index, name, node| {
@@ -89,13 +91,7 @@ impl Image {
         })
     }
 
-    fn pass(
-        &self,
-        first: u64,
-        end: u64,
-        whole: bool,
-        visit: &mut dyn FnMut(&Leaf, usize, &[u8], &Node) -> Result<bool>,
-    ) -> Result<()> {
+    fn pass(&self, first: u64, end: u64, whole: bool, visit: &mut Visit<'_>) -> Result<()> {
         if first >= end {
             return Ok(());
         }

@@ -14,7 +14,7 @@ mod pages;
 mod tree;
 
 pub use files::ReadAt;
-pub use listing::Listed;
+pub use listing::{Listed, WalkVisit};
 pub use node::{Children, Extent, Node};
 pub use open::{DEFAULT_CACHE_BYTES, OpenOptions};
 
@@ -197,7 +197,7 @@ impl Image {
                 path.get(..slash).unwrap_or(&[]),
                 path.get(slash + 1..).unwrap_or(&[]),
             ),
-            None => (&path[..0], path),
+            None => (&[][..], path),
         };
         if name.is_empty() || name.len() > MAX_NAME {
             return Ok(None);

@@ -276,7 +276,7 @@ pub(super) fn check_volume(part: &Part, uuid: Option<&Uuid>) -> Result<(Identity
             ),
         )));
     }
-    if length < 2 * PAGE_SIZE as u64 || length % PAGE_BYTES != 0 {
+    if length < 2 * PAGE_SIZE as u64 || !length.is_multiple_of(PAGE_BYTES) {
         return Err(at(Error::corrupt(
             "volume is truncated or was never finished",
         )));

@@ -1,5 +1,10 @@
 //! Collects entries and encodes as many of them as fill a leaf page.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "counts and lengths in a page fit into 16 bits, names into 8"
+)]
+
 use super::{
     DEVICE, FAR_TARGET, FRAMES_OFFSET, LINKS, PLACE, PRIMARY, SAVED, SECONDS_BIAS, XATTRS,
 };

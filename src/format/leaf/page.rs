@@ -1,5 +1,10 @@
 //! A decoded leaf page.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "decoded frames have at most 65,535 bytes; the rest was checked when the page was decoded"
+)]
+
 use super::{
     DEVICE, FAR_TARGET, KNOWN_COLUMNS, LINKS, PLACE, PRIMARY, SAVED, SECONDS_BIAS, XATTRS,
 };
@@ -156,6 +161,10 @@ fn find_ends(stream: &[u8], from: usize, count: usize) -> Parsed<Vec<u16>> {
 impl LeafPage {
     /// Parses a page whose checksum was found right. `table` is the attribute section, `chunk_shift` that of
     /// the header.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one step for each column, in the order of the format"
+    )]
     pub fn decode(
         page: &[u8; PAGE_SIZE],
         table: &std::sync::Arc<[(Attributes, Kind)]>,
@@ -357,12 +366,12 @@ impl LeafPage {
             }
             if row.kind == Kind::File && row.size > 0 {
                 let shape = Shape::new(row.size, self.chunk_shift);
-                let least = if shape.has_table() {
+                let minimum = if shape.has_table() {
                     shape.table_length()
                 } else {
                     shape.default_stored_length()
                 };
-                if row.stored < least
+                if row.stored < minimum
                     || row
                         .position
                         .checked_add(row.stored)
@@ -509,13 +518,16 @@ impl LeafPage {
     }
 }
 
+/// The runs of a page, and the paths that they refer to.
+type Runs = (Box<[Run]>, Box<[u8]>);
+
 fn decode_runs(
     stream: &[u8],
     path_ends: &[u16],
     count: usize,
     first_ordinal: u64,
     control: &mut ByteReader<'_>,
-) -> Parsed<(Box<[Run]>, Box<[u8]>)> {
+) -> Parsed<Runs> {
     let mut runs = Vec::with_capacity(path_ends.len());
     let mut paths: Vec<u8> = Vec::new();
     let (mut entry, mut start) = (0, 0);
@@ -526,10 +538,6 @@ fn decode_runs(
         if entries == 0 || entries > (count - entry) as u64 {
             return Err(Malformed("runs have more entries than the page"));
         }
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "at most the count of the page"
-        )]
         let entries = entry..entry + entries as usize;
         let rest = stream.get(start..usize::from(end)).unwrap_or(&[]);
         let number = control.varint()?;
@@ -546,7 +554,6 @@ fn decode_runs(
                     "run path shares more bytes than the one before has",
                 ));
             }
-            #[expect(clippy::cast_possible_truncation, reason = "at most a path length")]
             let shared = path.start..path.start + number as usize;
             path = paths.len()..paths.len() + shared.len() + rest.len();
             if path.len() > MAX_INLINE_PATH {
