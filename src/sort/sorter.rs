@@ -469,6 +469,33 @@ mod tests {
     }
 
     #[test]
+    fn a_full_scratch_device_is_named_with_the_way_out() {
+        use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+        struct Mounted(tempfile::TempDir);
+        impl Drop for Mounted {
+            fn drop(&mut self) {
+                let _ = unmount(self.0.path(), UnmountFlags::DETACH);
+            }
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let size = c"size=64k";
+        if mount("none", directory.path(), "tmpfs", MountFlags::empty(), size).is_err() {
+            eprintln!("SKIPPED a_full_scratch_device_is_named_with_the_way_out: cannot mount");
+            return;
+        }
+        let small = Mounted(directory);
+        let mut sorter = Sorter::new(small.0.path(), 20_000);
+        let added = (0..100_000u32).try_for_each(|i| {
+            let name = i.wrapping_mul(2_654_435_761).to_string();
+            sorter.add(&record("d", &name, Kind::File, Content::None))
+        });
+        let error = added.and_then(|()| sorter.finish().map(drop)).unwrap_err();
+        assert!(error.is_out_of_space(), "{error}");
+        assert_eq!(error.path(), Some(small.0.path()));
+        assert!(error.to_string().contains("free space"), "{error}");
+    }
+
+    #[test]
     fn impossible_paths_are_refused_and_leave_the_sorter_usable() {
         let directory = tempfile::tempdir().unwrap();
         let mut sorter = Sorter::new(directory.path(), 1 << 20);

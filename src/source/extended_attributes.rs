@@ -2,8 +2,10 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use rustix::fs::{lgetxattr, llistxattr};
+use rustix::fs::{Access, access, lgetxattr, llistxattr};
 use rustix::io::Errno;
+
+use crate::{Error, ErrorKind, Result};
 
 /// Bytes that a list of names, or a value, has at most on Linux (`XATTR_LIST_MAX`,
 /// `XATTR_SIZE_MAX`).
@@ -25,6 +27,17 @@ impl AttributeReader {
             names: vec![0; LIMIT],
             value: vec![0; LIMIT],
         }
+    }
+
+    /// Fails if `/proc` is not mounted, before every entry would.
+    pub(super) fn check_access() -> Result<()> {
+        access("/proc/self/fd", Access::EXISTS).map_err(|errno| {
+            let what = "cannot read extended attributes without this directory; \
+                        mount /proc or leave extended attributes out";
+            Error::new(ErrorKind::Io, what)
+                .at_path("/proc/self/fd")
+                .caused_by(errno)
+        })
     }
 
     /// Replaces `out` by the attributes of `name` in `directory` (`.` for the directory itself),

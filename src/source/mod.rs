@@ -9,6 +9,8 @@
 
 mod beneath;
 mod extended_attributes;
+#[cfg(test)]
+mod extreme_trees;
 mod open;
 mod pending;
 mod queue;

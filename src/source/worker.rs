@@ -18,8 +18,9 @@ use crate::entry::{Kind, Metadata, Timestamp};
 use crate::sort::{Content, PATH_LIMIT, Record};
 use crate::{Error, ErrorKind, Result};
 
-/// Directories that a thread finds before it offers them to the others.
+/// Directories, and bytes in their paths, that a thread finds before it offers them to the others.
 const FOUND_BATCH: usize = 64;
+const FOUND_BYTES: usize = 128 << 10;
 
 /// Bytes that one call for directory entries returns at most.
 const LISTING_BUFFER: usize = 64 << 10;
@@ -41,6 +42,9 @@ pub(super) struct Tree<'a> {
 impl<'a> Tree<'a> {
     pub(super) fn open(path: &'a Path, options: &'a WalkOptions) -> Result<Self> {
         let root = Beneath::root(path)?;
+        if options.xattrs {
+            AttributeReader::check_access()?;
+        }
         let root_attributes = stat(root.as_fd(), b".")
             .map_err(|e| Error::io(path, "read the attributes of this directory", e))?;
         Ok(Self {
@@ -191,8 +195,10 @@ impl<'a> Worker<'a> {
                 path.push(b'/');
             }
             path.extend_from_slice(name);
+            // What has been found in one directory has paths of about one length.
+            let bytes = path.len() * (self.found.len() + 1);
             self.found.push(path);
-            if self.found.len() >= FOUND_BATCH {
+            if self.found.len() >= FOUND_BATCH || bytes >= FOUND_BYTES {
                 if let Err(error) = self.queue.add(&mut self.found) {
                     return self.send(Message::Failed(error));
                 }
