@@ -9,5 +9,6 @@
 mod names;
 mod uuid;
 
+pub(crate) use names::directory_of;
 pub use names::{Part, parts_beside, pending_beside, pending_path, volume_path};
 pub use uuid::{format_uuid, parse_uuid, random_uuid};

@@ -1,0 +1,472 @@
+//! Writes the contents of files into data volumes, strictly front to back.
+//!
+//! # Overview
+//! - [`VolumeSet`] fills the volumes in order and returns where each file went, as [`Placed`];
+//! - [`FileWriter`] takes a file that is more than one chunk, chunk by chunk;
+//! - [`ClosedVolumes`] knows the [`Span`]s that the index needs, and writes what lies behind the
+//!   extents once the index exists.
+
+use crate::format::checksum::crc_append;
+use crate::format::extent::{Chunk, Shape};
+use crate::format::volume::{Identity, Layout, Span, encode_header, encode_trailer};
+use crate::format::{MAX_VOLUMES, PAGE_BYTES, PAGE_SIZE, Uuid};
+use crate::{Error, ErrorKind, Result, image};
+
+use super::chunk_table::ChunkTable;
+use super::output::Output;
+use super::preallocate::preallocate;
+
+/// Bytes collected before a write, and the alignment of all writes but the last: hard disks and
+/// file systems get requests that they need not split or merge.
+const BUFFER: usize = 1 << 20;
+
+/// Where the contents of a file lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// Number of the volume.
+    pub volume: u32,
+    /// Position of the extent's first byte among all volumes.
+    pub position: u64,
+    /// Bytes of contents.
+    pub size: u64,
+    /// Bytes the extent takes; 0 if the file turned out empty, which has no extent.
+    pub stored: u64,
+    /// How much shorter that is than the default stored length: the chunks of zeros left out.
+    pub saved: u64,
+}
+
+/// The volumes of an image while contents are appended.
+#[derive(Debug)]
+pub struct VolumeSet {
+    uuid: Uuid,
+    chunk_shift: u32,
+    /// Volumes behind the current one.
+    waiting: std::vec::IntoIter<Output>,
+    current: VolumeWriter,
+    closed: Vec<ClosedVolume>,
+    count: u32,
+    /// Bytes of extents that make the current volume full.
+    share: u64,
+    /// Stored length, so far as it is known in advance, of all files that are still to come.
+    remaining: u64,
+}
+
+impl VolumeSet {
+    /// Begins the volumes of image `uuid`, one for each of `outputs`, which must be empty files.
+    ///
+    /// `expected` is the sum of the default stored lengths of all files: that much space is
+    /// reserved, and the volumes are balanced by it. Contents are cut in chunks of
+    /// `1 << chunk_shift` bytes. Fails before anything is written if the space is not there.
+    pub fn begin(
+        outputs: Vec<Output>,
+        uuid: Uuid,
+        chunk_shift: u32,
+        expected: u64,
+    ) -> Result<Self> {
+        let count = outputs.len();
+        if count > MAX_VOLUMES {
+            return Err(Error::new(
+                ErrorKind::Limit,
+                format!("{count} volumes are more than the {MAX_VOLUMES} an image can have"),
+            ));
+        }
+        let share = expected.div_ceil((count as u64).max(1));
+        // Header and trailer, and the padding before the trailer.
+        let frame = 3 * PAGE_BYTES;
+        let wanted: Vec<_> = outputs
+            .iter()
+            .map(|output| (output, share.saturating_add(frame)))
+            .collect();
+        preallocate(&wanted)?;
+        let mut waiting = outputs.into_iter();
+        let first = waiting
+            .next()
+            .ok_or_else(|| Error::new(ErrorKind::InvalidInput, "an image needs a volume"))?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "checked against MAX_VOLUMES"
+        )]
+        let count = count as u32;
+        let identity = Identity {
+            uuid,
+            number: 0,
+            count,
+        };
+        Ok(Self {
+            uuid,
+            chunk_shift,
+            waiting,
+            current: VolumeWriter::begin(first, identity, 0),
+            closed: Vec::new(),
+            count,
+            share,
+            remaining: expected,
+        })
+    }
+
+    /// Appends a file of one chunk whose contents have the checksum `crc`.
+    pub fn append_small(&mut self, contents: &[u8], crc: u32) -> Result<Placed> {
+        let size = contents.len() as u64;
+        if size > 1 << self.chunk_shift {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("{size} bytes are more than one chunk"),
+            ));
+        }
+        if size == 0 {
+            return Ok(self.current.placed(self.current.offset(), 0, 0));
+        }
+        self.choose_volume(size)?;
+        let start = self.current.offset();
+        self.current.append(contents)?;
+        self.current.append(&crc.to_le_bytes())?;
+        Ok(self.current.placed(start, size, 0))
+    }
+
+    /// Begins a file of about `size` bytes that comes in chunks. Dropped before
+    /// [`FileWriter::finish`], it leaves no trace.
+    pub fn begin_file(&mut self, size: u64) -> Result<FileWriter<'_>> {
+        self.choose_volume(size)?;
+        let chunk_size = 1u64 << self.chunk_shift;
+        let scratch = image::directory_of(self.current.output.path());
+        Ok(FileWriter {
+            start: self.current.offset(),
+            table: ChunkTable::new(scratch),
+            size: 0,
+            saved: 0,
+            only: Chunk { stored: 0, crc: 0 },
+            chunk_size,
+            finished: false,
+            volume: &mut self.current,
+        })
+    }
+
+    /// Ends the extents. Volumes that nothing was left for stay empty.
+    pub fn close_extents(mut self) -> Result<ClosedVolumes> {
+        while self.next_volume()? {}
+        self.closed.push(self.current.close()?);
+        Ok(ClosedVolumes {
+            volumes: self.closed,
+        })
+    }
+
+    /// Moves on to the next volume if the middle of a file of `size` bytes would lie beyond the
+    /// share of the current one.
+    fn choose_volume(&mut self, size: u64) -> Result<()> {
+        let length = Shape::new(size, self.chunk_shift).default_stored_length();
+        let used = self.current.offset() - PAGE_BYTES;
+        if used > 0 && used.saturating_add(length / 2) >= self.share {
+            self.next_volume()?;
+        }
+        self.remaining = self.remaining.saturating_sub(length);
+        Ok(())
+    }
+
+    /// Begins the next volume, if there is one.
+    fn next_volume(&mut self) -> Result<bool> {
+        let Some(output) = self.waiting.next() else {
+            return Ok(false);
+        };
+        let identity = Identity {
+            uuid: self.uuid,
+            number: self.current.identity.number + 1,
+            count: self.count,
+        };
+        let start = self.current.position(self.current.offset());
+        let next = VolumeWriter::begin(output, identity, start);
+        let full = std::mem::replace(&mut self.current, next);
+        self.closed.push(full.close()?);
+        // What is left is spread anew, so that one huge file does not starve the last volumes.
+        let left = self.waiting.len() as u64 + 1;
+        self.share = self.remaining.div_ceil(left);
+        Ok(true)
+    }
+}
+
+/// One file on its way into a volume. See [`VolumeSet::begin_file`].
+#[derive(Debug)]
+pub struct FileWriter<'a> {
+    volume: &'a mut VolumeWriter,
+    start: u64,
+    table: ChunkTable,
+    size: u64,
+    saved: u64,
+    /// The first chunk.
+    only: Chunk,
+    chunk_size: u64,
+    finished: bool,
+}
+
+impl FileWriter<'_> {
+    /// Appends the next chunk, whose checksum is `crc`. Only the last chunk of a file may be
+    /// shorter than a chunk.
+    pub fn chunk(&mut self, contents: &[u8], crc: u32) -> Result<()> {
+        let stored = self.check_length(contents.len() as u64)?;
+        self.volume.append(contents)?;
+        self.push(u64::from(stored), Chunk { stored, crc })
+    }
+
+    /// Counts the next chunk, `length` zeros, without storing it.
+    pub fn zero_chunk(&mut self, length: u64) -> Result<()> {
+        self.check_length(length)?;
+        self.saved += length;
+        self.push(length, Chunk { stored: 0, crc: 0 })
+    }
+
+    /// Ends the file with what its contents need behind them.
+    pub fn finish(mut self) -> Result<Placed> {
+        self.finished = true;
+        let (volume, start) = (&mut *self.volume, self.start);
+        match self.table.chunks() {
+            0 => {}
+            1 => {
+                let mut crc = self.only.crc;
+                // A file of one chunk has no table that could say it is left out.
+                if self.saved > 0 {
+                    crc = 0;
+                    let zeros = [0; PAGE_SIZE];
+                    for at in (0..self.saved).step_by(PAGE_SIZE) {
+                        let length = in_memory((self.saved - at).min(PAGE_BYTES));
+                        let part = zeros.get(..length).unwrap_or(&zeros);
+                        crc = crc_append(crc, part);
+                        volume.append(part)?;
+                    }
+                    self.saved = 0;
+                }
+                volume.append(&crc.to_le_bytes())?;
+            }
+            _ => {
+                let scratch = image::directory_of(volume.output.path());
+                let table = std::mem::replace(&mut self.table, ChunkTable::new(scratch));
+                table.finish(|bytes| volume.append(bytes))?;
+            }
+        }
+        Ok(volume.placed(start, self.size, self.saved))
+    }
+
+    fn push(&mut self, length: u64, chunk: Chunk) -> Result<()> {
+        if self.size == 0 {
+            self.only = chunk;
+        }
+        self.size += length;
+        self.table.push(chunk)
+    }
+
+    fn check_length(&self, length: u64) -> Result<u32> {
+        let aligned = self.size.is_multiple_of(self.chunk_size);
+        u32::try_from(length)
+            .ok()
+            .filter(|_| aligned && length > 0 && length <= self.chunk_size)
+            .ok_or_else(|| {
+                Error::new(
+                    ErrorKind::InvalidInput,
+                    format!(
+                        "a chunk of {length} bytes cannot follow {} bytes",
+                        self.size
+                    ),
+                )
+            })
+    }
+}
+
+impl Drop for FileWriter<'_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.volume.rewind(self.start);
+        }
+    }
+}
+
+/// One volume while it is filled.
+#[derive(Debug)]
+struct VolumeWriter {
+    output: Output,
+    identity: Identity,
+    /// Position of the file's first byte.
+    base: u64,
+    buffer: Vec<u8>,
+    /// Offset in the file of the buffer's first byte.
+    buffer_at: u64,
+}
+
+impl VolumeWriter {
+    fn begin(output: Output, identity: Identity, base: u64) -> Self {
+        let mut buffer = Vec::with_capacity(BUFFER);
+        buffer.extend_from_slice(&encode_header(&identity));
+        Self {
+            output,
+            identity,
+            base,
+            buffer,
+            buffer_at: 0,
+        }
+    }
+
+    fn offset(&self) -> u64 {
+        self.buffer_at + self.buffer.len() as u64
+    }
+
+    fn position(&self, offset: u64) -> u64 {
+        self.base + offset
+    }
+
+    fn placed(&self, start: u64, size: u64, saved: u64) -> Placed {
+        Placed {
+            volume: self.identity.number,
+            position: self.position(start),
+            size,
+            stored: self.offset() - start,
+            saved,
+        }
+    }
+
+    fn append(&mut self, mut bytes: &[u8]) -> Result<()> {
+        loop {
+            // Up to the next multiple of BUFFER in the file, also after a rewind.
+            let room = BUFFER - in_memory(self.offset() % BUFFER as u64);
+            let Some((now, later)) = bytes.split_at_checked(room) else {
+                self.buffer.extend_from_slice(bytes);
+                return Ok(());
+            };
+            bytes = later;
+            if self.buffer.is_empty() {
+                self.output.write_at(now, self.buffer_at)?;
+                self.buffer_at += now.len() as u64;
+            } else {
+                self.buffer.extend_from_slice(now);
+                self.flush()?;
+            }
+        }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.output.write_at(&self.buffer, self.buffer_at)?;
+        self.buffer_at += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Forgets everything behind byte `offset` of the file.
+    fn rewind(&mut self, offset: u64) {
+        if let Some(keep) = offset.checked_sub(self.buffer_at) {
+            self.buffer.truncate(in_memory(keep));
+        } else {
+            self.buffer.clear();
+            self.buffer_at = offset;
+        }
+    }
+
+    /// Writes out what is buffered.
+    fn close(mut self) -> Result<ClosedVolume> {
+        self.flush()?;
+        let extents_end = self.offset();
+        Ok(ClosedVolume {
+            span: Span {
+                start: self.base,
+                end: self.position(extents_end),
+            },
+            output: self.output,
+            identity: self.identity,
+            extents_end,
+        })
+    }
+}
+
+#[derive(Debug)]
+struct ClosedVolume {
+    output: Output,
+    identity: Identity,
+    span: Span,
+    extents_end: u64,
+}
+
+/// Volumes whose extents are complete.
+#[derive(Debug)]
+pub struct ClosedVolumes {
+    volumes: Vec<ClosedVolume>,
+}
+
+impl ClosedVolumes {
+    /// The positions of each volume, for the index.
+    pub fn spans(&self) -> Vec<Span> {
+        self.volumes.iter().map(|volume| volume.span).collect()
+    }
+
+    /// Writes what lies behind the extents: in volume 0 a copy of `index` if it is given, which
+    /// must be complete, and in each volume the trailer. Returns where everything lies.
+    pub fn finish(self, index: Option<&Output>) -> Result<Vec<Layout>> {
+        let mut buffer = Vec::with_capacity(BUFFER);
+        let mut layouts = Vec::with_capacity(self.volumes.len());
+        for volume in self.volumes {
+            let index = index.filter(|_| volume.identity.number == 0);
+            layouts.push(volume.finish(index, &mut buffer)?);
+        }
+        Ok(layouts)
+    }
+}
+
+impl ClosedVolume {
+    fn finish(self, index: Option<&Output>, buffer: &mut Vec<u8>) -> Result<Layout> {
+        let padded = self.extents_end.next_multiple_of(PAGE_BYTES);
+        let padding = in_memory(padded - self.extents_end);
+        let zeros = [0; PAGE_SIZE];
+        self.output
+            .write_at(zeros.get(..padding).unwrap_or(&[]), self.extents_end)?;
+        let mut layout = Layout {
+            extents_end: self.extents_end,
+            ..Layout::default()
+        };
+        let mut end = padded;
+        if let Some(index) = index {
+            layout.index_offset = padded;
+            layout.index_length = index.length()?;
+            if !layout.index_length.is_multiple_of(PAGE_BYTES) || layout.index_length == 0 {
+                return Err(Error::new(
+                    ErrorKind::InvalidInput,
+                    format!("an index of {} bytes is not complete", layout.index_length),
+                )
+                .at_path(index.path()));
+            }
+            self.copy(index, padded, layout.index_length, buffer)?;
+            end += layout.index_length;
+        }
+        layout.file_length = end + PAGE_BYTES;
+        self.output
+            .write_at(&encode_trailer(&self.identity, &layout), end)?;
+        self.output.truncate(layout.file_length)?;
+        Ok(layout)
+    }
+
+    /// Copies `length` bytes of `index` to byte `to`. Through memory and not by sharing blocks, as
+    /// file systems that can would do: a copy that fails with its original is worth nothing.
+    fn copy(&self, index: &Output, to: u64, length: u64, buffer: &mut Vec<u8>) -> Result<()> {
+        let mut done = 0;
+        while done < length {
+            let part = (length - done).min(BUFFER as u64);
+            buffer.resize(in_memory(part), 0);
+            index.read_at(buffer, done)?;
+            self.output.write_at(buffer, to + done)?;
+            done += part;
+        }
+        Ok(())
+    }
+}
+
+/// The stored length of a file of `size` bytes if no chunk is left out; what
+/// [`VolumeSet::begin`] expects the sum of.
+pub fn default_stored_length(size: u64, chunk_shift: u32) -> u64 {
+    if size == 0 {
+        0
+    } else {
+        Shape::new(size, chunk_shift).default_stored_length()
+    }
+}
+
+/// A length that a buffer bounds.
+fn in_memory(length: u64) -> usize {
+    usize::try_from(length).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+#[path = "volumes_tests.rs"]
+mod tests;
