@@ -11,6 +11,7 @@
 //! - [`extract`] takes trees and indexes out of it again;
 //! - [`fs`] is the file system without a kernel, [`mount`] its FUSE service.
 
+mod beneath;
 pub mod build;
 pub mod entry;
 mod error;

@@ -7,7 +7,6 @@
 //! Both reach everything through descriptors of directories, without following symbolic links, so
 //! that neither long paths nor links swapped in meanwhile lead them astray.
 
-mod beneath;
 mod extended_attributes;
 #[cfg(test)]
 mod extreme_trees;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rustix::fs::{FileType, OFlags, fstat};
 use rustix::io::Errno;
 
-use super::beneath::{Beneath, open_in};
+use crate::beneath::{Beneath, open_in};
 use crate::{Error, ErrorKind, Result};
 
 /// Opens regular files below a root. Keeps the directory of the last one open, since files are

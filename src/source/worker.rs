@@ -10,10 +10,10 @@ use std::sync::mpsc::SyncSender;
 
 use rustix::fs::{AtFlags, RawDir, Statx, StatxFlags, makedev, readlinkat, statx};
 
-use super::beneath::Beneath;
 use super::extended_attributes::AttributeReader;
 use super::queue::DirectoryQueue;
 use super::walk::{SkipReason, WalkEvent, WalkOptions};
+use crate::beneath::Beneath;
 use crate::entry::{Kind, Metadata, Timestamp};
 use crate::sort::{Content, PATH_LIMIT, Record};
 use crate::{Error, ErrorKind, Result};

@@ -19,7 +19,7 @@ const RESOLVE: ResolveFlags = ResolveFlags::BENEATH
 
 /// A root directory, and the directory below it that was opened last.
 #[derive(Debug)]
-pub(super) struct Beneath {
+pub(crate) struct Beneath {
     root: Arc<OwnedFd>,
     /// How directories are opened; `O_PATH` asks for no permission to list them.
     directory_flags: OFlags,
@@ -30,7 +30,7 @@ pub(super) struct Beneath {
 
 impl Beneath {
     /// Opens `root`, which may itself be reached through symbolic links.
-    pub(super) fn root(root: &Path) -> Result<Arc<OwnedFd>> {
+    pub(crate) fn root(root: &Path) -> Result<Arc<OwnedFd>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         open(root, flags, Mode::empty())
             .map(Arc::new)
@@ -38,12 +38,12 @@ impl Beneath {
     }
 
     /// For directories that are to be listed.
-    pub(super) fn to_list(root: Arc<OwnedFd>) -> Self {
+    pub(crate) fn to_list(root: Arc<OwnedFd>) -> Self {
         Self::with_flags(root, OFlags::RDONLY | OFlags::NOATIME)
     }
 
     /// For directories that only lead to files.
-    pub(super) fn to_pass(root: Arc<OwnedFd>) -> Self {
+    pub(crate) fn to_pass(root: Arc<OwnedFd>) -> Self {
         Self::with_flags(root, OFlags::PATH)
     }
 
@@ -56,12 +56,12 @@ impl Beneath {
         }
     }
 
-    pub(super) fn root_descriptor(&self) -> &Arc<OwnedFd> {
+    pub(crate) fn root_descriptor(&self) -> &Arc<OwnedFd> {
         &self.root
     }
 
     /// The directory at `path`; the same one as last time is not opened again.
-    pub(super) fn directory(&mut self, path: &[u8]) -> rustix::io::Result<BorrowedFd<'_>> {
+    pub(crate) fn directory(&mut self, path: &[u8]) -> rustix::io::Result<BorrowedFd<'_>> {
         if self.last.is_none() || self.last_path != path {
             let opened = self.open_directory(path);
             self.last = None;
@@ -108,7 +108,7 @@ fn open_directory_in(
 
 /// Opens `path`, of at most [`PATH_STEP`] bytes, below `from`. `O_NOATIME` in `flags` is a wish:
 /// only the owner and root may have it.
-pub(super) fn open_in(
+pub(crate) fn open_in(
     from: BorrowedFd<'_>,
     path: &[u8],
     flags: OFlags,
