@@ -1,0 +1,174 @@
+"""An open image: its header, sections, pages, blobs and volumes."""
+
+import bisect
+import itertools
+import os
+import stat
+import struct
+
+from .encoding import PAGE, Stream, crc32c
+from .faults import Fault, require, warn
+from .files import TRAILER_MAGIC, VOLUME_MAGIC, Part, Volume, pending_name
+from .header import ATTRIBUTES, BLOBS, INDEX_MAGIC, VOLUMES, Header
+from .inner import Inner
+from .leaf import Leaf
+
+TYPES = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK)
+
+
+class Image:
+    def __init__(self, path, data_paths=(), strict=False):
+        self.path, self.data_paths, self.strict = path, data_paths, strict
+        self.volumes = {}
+        self.open_index()
+        if self.header.warnings:
+            warn(path, f"unknown features {self.header.warnings:#x}, going on without them")
+        section = self.header.section(ATTRIBUTES, 12, 1 << 20)
+        self.attributes = list(struct.iter_unpack("<III", self.section_bytes(section)))
+        for mode, _, _ in self.attributes:
+            require(mode <= 0o177777 and stat.S_IFMT(mode) in TYPES, f"mode {mode:o} in the attributes")
+        section = self.header.section(VOLUMES, 16, 1 << 16)
+        self.spans = list(struct.iter_unpack("<QQ", self.section_bytes(section)))
+        self.starts = [start for start, _ in self.spans]
+        require(self.starts == [0] + [end for _, end in self.spans[:-1]], "volumes do not follow each other")
+        require(all(end >= start + PAGE for start, end in self.spans), "volume shorter than its header page")
+        require(self.spans[-1][1] < 1 << 63, "positions of 2^63 or more")
+        self.blobs = self.header.section(BLOBS)
+
+    def open_index(self):
+        """Opens an index, or the copy of one in a volume 0 (section 3.2)."""
+        self.index, self.own_volume = Part(self.path), None
+        require(self.index.length >= PAGE, "no image: shorter than a page")
+        first, last = self.index.read(0, 8), self.index.read(self.index.length - PAGE, 8)
+        if first != INDEX_MAGIC and (first == VOLUME_MAGIC or last == TRAILER_MAGIC):
+            return self.open_copy()
+        self.read_header()
+        if os.path.basename(self.path).endswith(pending_name("", self.header.uuid)):
+            raise Fault("not an image yet: the index still has its pending name")
+
+    def open_copy(self):
+        volume = self.own_volume = Volume(self.path)
+        require(volume.number == 0, f"volume {volume.number}: only volume 0 can hold a copy of the index")
+        require(volume.copy_length >= PAGE, "volume without a copy of the index")
+        self.index = Part(self.path, volume.copy_offset, volume.copy_length)
+        self.read_header()
+        require(self.header.uuid == volume.uuid, "copy of the index of another image")
+
+    def read_header(self):
+        length = self.index.length
+        try:
+            self.header = Header(self.index.read(0, PAGE), length)
+        except Fault as fault:
+            try:
+                self.header = Header(self.index.read(length - PAGE, PAGE), length)
+            except Fault:
+                raise fault from None
+            warn(self.path, f"{fault}, using the footer")
+
+    def section_bytes(self, section):
+        data = self.index.read(section.offset, section.length)
+        require(crc32c(data) == section.crc, f"section of kind {section.kind}: wrong checksum")
+        return data
+
+    def check_zero(self, nonzero):
+        """Only `verify` insists on zeros: a later minor version may put something there."""
+        require(not (nonzero and self.strict and self.header.minor == 0), "bytes that should be zero are not")
+
+    def page(self, number):
+        page = self.index.read(number * PAGE, PAGE)
+        checked = self.header.uuid + struct.pack("<Q", number) + page[4:]
+        require(crc32c(checked) == int.from_bytes(page[:4], "little"), "wrong checksum")
+        return page
+
+    def load(self, number, child=None):
+        """A page of the tree. `child` is what its parent says of it; only the root page has none."""
+        try:
+            node = Leaf(self, number) if number <= self.header.leaves else Inner(self, number)
+            if child:
+                told = (child.level, child.ordinal, child.position)
+                require(
+                    told == (node.level, node.ordinal, node.position),
+                    "level, ordinal or position is not as in the parent",
+                )
+            if number == self.header.root:
+                require(
+                    (node.level, node.ordinal) == (self.header.levels, 0),
+                    "root page of a wrong level or ordinal",
+                )
+            return node
+        except Fault as fault:
+            raise Fault(f"page {number}: {fault}", fault.path) from None
+
+    def volume_number(self, position, length):
+        number = bisect.bisect(self.starts, position) - 1
+        start, end = self.spans[number]
+        require(
+            start + PAGE <= position and position + length <= end, "extent outside the extents of its volume"
+        )
+        return number
+
+    def volume(self, number):
+        if number not in self.volumes:
+            self.volumes[number] = self.open_volume(number)
+        return self.volumes[number]
+
+    def open_volume(self, number):
+        """The volume with this number: tries each final name before its pending name (section 1)."""
+        beside = self.path if self.own_volume else self.path + ".data"
+        beside += f".{number}" if number else ""
+        failures = []
+        for path in [*self.data_paths, beside]:
+            for name in (path, pending_name(path, self.header.uuid)):
+                try:
+                    volume = Volume(name)
+                    self.check_volume(volume, number)
+                    return volume
+                except Fault as fault:
+                    failures.append((os.path.exists(name), name == path, fault))
+        # Say what is wrong with a file that is there rather than that another is missing.
+        raise max(failures, key=lambda failure: failure[:2])[2]
+
+    def check_volume(self, volume, number):
+        start, end = self.spans[number]
+        if volume.uuid != self.header.uuid:
+            raise Fault("volume of another image", volume.path)
+        if (volume.number, volume.count) != (number, len(self.spans)):
+            raise Fault(
+                f"volume {volume.number} of {volume.count}, not {number} of {len(self.spans)}", volume.path
+            )
+        if volume.end != end - start:
+            raise Fault(f"extents end at {volume.end}, by the index at {end - start}", volume.path)
+
+    # Blobs (section 2.7).
+
+    def blob(self, offset):
+        """The bytes of the blob, and the offset behind it."""
+        require(self.blobs and offset + 8 <= self.blobs.length, f"blob {offset} outside its section")
+        crc, length = struct.unpack("<II", self.index.read(self.blobs.offset + offset, 8))
+        require(
+            length <= 1 << 24 and offset + 8 + length <= self.blobs.length,
+            f"blob {offset} longer than its section",
+        )
+        data = self.index.read(self.blobs.offset + offset + 8, length)
+        require(crc32c(struct.pack("<QI", offset, length) + data) == crc, f"blob {offset}: wrong checksum")
+        return data, offset + 8 + length
+
+    def target(self, entry):
+        if entry.target:
+            return entry.target
+        target, _ = self.blob(entry.far_target)
+        require(target and b"\0" not in target, "target that is empty or holds NUL")
+        return target
+
+    def xattrs(self, entry):
+        """The extended attributes, in order of names."""
+        if not entry.xattrs:
+            return []
+        stream, found = Stream(self.blob(entry.xattrs - 1)[0]), []
+        for _ in range(int.from_bytes(stream.take(2), "little")):
+            name_length, value_length = struct.unpack("<BI", stream.take(5))
+            found.append((stream.take(name_length), stream.take(value_length)))
+            require(found[-1][0] and b"\0" not in found[-1][0], "extended attribute with an illegal name")
+        require(all(a[0] < b[0] for a, b in itertools.pairwise(found)), "extended attributes not in order")
+        require(stream.at == len(stream.data), "bytes behind the last extended attribute")
+        return found

@@ -1,0 +1,115 @@
+"""Reads a whole image and counts what is wrong with it."""
+
+import collections
+import stat
+
+from .contents import contents
+from .encoding import PAGE
+from .faults import Fault, require, warn
+from .listing import show_path
+from .tree import scan
+
+
+class Verify:
+    """Reads everything that there is to read and counts what is wrong."""
+
+    def __init__(self, image):
+        self.image, self.faults, self.counts = image, 0, collections.Counter()
+        # Inodes with names still to come. By the ordinal of the first name: what it says, further names seen.
+        self.inodes = {}
+
+    def fault(self, cause):
+        self.faults += 1
+        warn(cause.path or self.image.path, cause)
+
+    def attempt(self, what, check):
+        try:
+            check()
+        except Fault as cause:
+            self.fault(Fault(f"{what}: {cause}" if what else str(cause), cause.path))
+
+    def run(self):
+        self.attempt("footer", self.check_footer)
+        self.attempt("blobs", self.check_blobs)
+        for number in range(len(self.image.spans)):
+            self.attempt("", lambda: self.image.volume(number))
+        self.attempt("copy of the index", self.check_copy)
+        entries = 0
+        for parent, entry in scan(self.image, self.fault):
+            entries += 1
+            self.attempt(show_path(parent, entry), lambda: self.check_entry(entry))
+        self.attempt("header", self.check_counts)
+        print(f"{entries} entries, {self.faults} faults")
+        return 1 if self.faults else 0
+
+    def check_footer(self):
+        index = self.image.index
+        same = index.read(0, PAGE) == index.read(index.length - PAGE, PAGE)
+        require(same, "is no copy of the header")
+
+    def check_blobs(self):
+        section, offset, rows = self.image.blobs, 0, 0
+        while section and offset < section.length:
+            offset, rows = self.image.blob(offset)[1], rows + 1
+        require(
+            not section or rows == section.rows, f"{rows} blobs, the section says {section and section.rows}"
+        )
+
+    def check_copy(self):
+        index, volume = self.image.index, self.image.volumes.get(0)
+        if volume and volume.copy_length:
+            require(
+                volume.copy_length == index.length, f"{volume.copy_length} bytes instead of {index.length}"
+            )
+            for offset in range(0, index.length, 1 << 20):
+                count = min(1 << 20, index.length - offset)
+                same = index.read(offset, count) == volume.read(volume.copy_offset + offset, count)
+                require(same, f"differs from the index within {count} bytes from {offset}")
+
+    def check_entry(self, entry):
+        kinds = {stat.S_IFREG: "files", stat.S_IFDIR: "directories", stat.S_IFLNK: "symlinks"}
+        self.counts[kinds.get(entry.type, "others")] += 1
+        self.counts["data_bytes"] += 0 if entry.primary else entry.size
+        self.check_links(
+            entry, self.image.xattrs(entry), self.image.target(entry) if entry.is_symlink else b""
+        )
+        if entry.size and self.image.volume_number(entry.position, entry.stored) in self.image.volumes:
+            for _ in contents(self.image, entry):
+                pass
+
+    def check_links(self, entry, xattrs, target):
+        """All names of an inode must say the same of it, and `links` must count them."""
+        if not (entry.links or entry.primary):
+            return
+        first = entry.ordinal - entry.primary
+        said = (
+            entry.mode,
+            entry.uid,
+            entry.gid,
+            entry.size,
+            entry.mtime,
+            entry.nanoseconds,
+            entry.links,
+            entry.device,
+            entry.position,
+            entry.stored,
+            xattrs,
+            target,
+        )
+        if not entry.primary:
+            self.inodes[first] = (said, 0)
+        require(first in self.inodes, f"name of inode {entry.inode}, which is not open")
+        expected, seen = self.inodes.pop(first)
+        require(said == expected, f"differs from the first name of inode {entry.inode}")
+        if seen < entry.links:
+            self.inodes[first] = (said, seen + 1)
+
+    def check_counts(self):
+        header, spans = self.image.header, self.image.spans
+        self.counts["stored_bytes"] = sum(end - start - PAGE for start, end in spans)
+        for name in ("files", "directories", "symlinks", "others", "data_bytes", "stored_bytes"):
+            require(
+                self.counts[name] == getattr(header, name),
+                f"{name.replace('_', ' ')}: {self.counts[name]}, the header says {getattr(header, name)}",
+            )
+        require(not self.inodes, f"{len(self.inodes)} inodes with fewer names than links")
