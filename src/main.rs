@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     env_logger::Builder::new()
         .filter_level(cli.log_level())
         .parse_default_env()
-        .format_timestamp(None)
+        .format_timestamp(cli.log_time())
         .init();
     match cli.run() {
         Ok(code) => code,

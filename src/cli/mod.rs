@@ -3,6 +3,8 @@
 //! Exit codes: 0 done, [`PROBLEMS`] done but not everything, [`FAILED`] could not do it. Results go
 //! to standard output, complaints to standard error as `dgfs: PATH: cause`.
 
+#[cfg(feature = "mount")]
+mod background_log;
 mod cat;
 mod escape;
 mod info;
@@ -76,6 +78,17 @@ impl Cli {
             (false, 1) => log::LevelFilter::Info,
             (false, 2) => log::LevelFilter::Debug,
             (false, _) => log::LevelFilter::Trace,
+        }
+    }
+
+    /// Whether log lines begin with the time.
+    pub(crate) fn log_time(&self) -> Option<env_logger::TimestampPrecision> {
+        match &self.command {
+            #[cfg(feature = "mount")]
+            Command::Mount(args) if args.logs_to_file() => {
+                Some(env_logger::TimestampPrecision::Seconds)
+            }
+            _ => None,
         }
     }
 

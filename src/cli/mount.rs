@@ -1,13 +1,14 @@
 //! `dgfs mount`: shows an image as a directory, from a process in the background unless asked
 //! otherwise.
 
+use super::background_log;
 use dgfs::mount::{Mounted, OptionList, end_on_signals};
 use dgfs::read::Image;
 use dgfs::{Error, ErrorKind, Result};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -53,8 +54,16 @@ Options of -o:
   auto_unmount       unmount even if the serving process is killed
   fsname=NAME        the source that lists of mounts show (default: the image's path)
   stats=FILE         write the counters there at the end, and on the signal USR1
-  log=FILE           append the log there when in the background
+  log=FILE           append the log there when in the background, not to the system's
 Those of mount(8) and fstab(5) that change nothing here are ignored.";
+
+impl Args {
+    /// Whether log lines go to a file, which keeps no time of its own.
+    pub(crate) fn logs_to_file(&self) -> bool {
+        let options = self.options.join(OsStr::new(","));
+        self.detached && OptionList::parse(&options).is_ok_and(|list| list.log.is_some())
+    }
+}
 
 /// What the serving process writes once the mount answers.
 const READY: &[u8] = b"1";
@@ -83,12 +92,15 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         // leads a group, which is then apart already.
         let _ = rustix::process::setsid();
     }
-    let log = options.log.as_deref().map(open_log).transpose()?;
+    let log = args
+        .detached
+        .then(|| background_log::open(options.log.as_deref()))
+        .transpose()?;
     let mounted = dgfs::mount::mount(image, &args.directory, &options.mount)?;
     end_on_signals(&mounted)?;
     log::info!("{}: mounted", mounted.directory().display());
-    if args.detached {
-        report_readiness(&mounted, log.as_ref())?;
+    if let Some(log) = log {
+        report_readiness(&mounted, &log)?;
     }
     mounted.wait()?;
     Ok(ExitCode::SUCCESS)
@@ -134,7 +146,7 @@ fn detach() -> Result<ExitCode> {
 }
 
 /// Lets go of the caller's directory and terminal, and tells him that the mount answers.
-fn report_readiness(mounted: &Mounted, log: Option<&File>) -> Result<()> {
+fn report_readiness(mounted: &Mounted, log: &OwnedFd) -> Result<()> {
     let failed = |error: io::Error| {
         Error::new(ErrorKind::Mount, "cannot go to the background")
             .at_path(mounted.directory())
@@ -145,27 +157,18 @@ fn report_readiness(mounted: &Mounted, log: Option<&File>) -> Result<()> {
         .write(true)
         .open("/dev/null")
         .map_err(failed)?;
-    let errors = log.unwrap_or(&nowhere);
     rustix::process::chdir("/").map_err(|errno| failed(errno.into()))?;
-    rustix::stdio::dup2_stdin(nowhere.as_fd()).map_err(|errno| failed(errno.into()))?;
-    rustix::stdio::dup2_stderr(errors.as_fd()).map_err(|errno| failed(errno.into()))?;
+    rustix::stdio::dup2_stdin(&nowhere).map_err(|errno| failed(errno.into()))?;
+    rustix::stdio::dup2_stderr(log).map_err(|errno| failed(errno.into()))?;
     // If the caller is gone, nobody asks for this mount any more, and it ends with the error.
     let mut stdout = io::stdout();
     stdout
         .write_all(READY)
         .and_then(|()| stdout.flush())
         .map_err(failed)?;
-    rustix::stdio::dup2_stdout(nowhere.as_fd()).map_err(|errno| failed(errno.into()))
+    rustix::stdio::dup2_stdout(&nowhere).map_err(|errno| failed(errno.into()))
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).map_err(|error| Error::io(path, "resolve", error))
-}
-
-fn open_log(path: &Path) -> Result<File> {
-    File::options()
-        .append(true)
-        .create(true)
-        .open(path)
-        .map_err(|error| Error::io(path, "open", error))
 }
