@@ -258,7 +258,7 @@ impl<'a> Worker<'a> {
         if self.tree.options.xattrs {
             let at = if name.is_empty() { b"." } else { name };
             let out = &mut record.metadata.xattrs;
-            if let Err(errno) = self.attributes.read(directory, at, out) {
+            if let Err(errno) = self.attributes.read(directory, at, kind, out) {
                 let doing = "packed without extended attributes, which cannot be read";
                 self.problem(parent, name, doing, errno)?;
             }
