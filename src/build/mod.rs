@@ -1,12 +1,32 @@
-//! Writes an image from sorted entries.
+//! Writes an image.
+//!
+//! # Overview
+//! - [`Builder`] takes entries in any order; [`pack_tree`] feeds it from a directory tree;
+//! - once they are sorted, a first pass ([`plan`]) counts the children of each directory and groups hard links;
+//! - a second pass appends contents to the volumes ([`volumes`]) and entries to the index;
+//! - the finished files get their names in an order that a crash cannot spoil.
+
 mod attribute_table;
 mod blobs;
+mod builder;
 mod chunk_table;
 mod directory_counts;
 mod hard_links;
 mod index;
 mod inner_levels;
+mod options;
 pub mod output;
+mod pack;
 pub mod plan;
 mod preallocate;
+mod primaries;
+mod publish;
+mod spool;
 pub mod volumes;
+
+pub use builder::{Builder, Contents, NewEntry};
+pub use options::{
+    BuildOptions, DEFAULT_CHUNK_SHIFT, DEFAULT_INDEX_LEVEL, DEFAULT_MEMORY, LogObserver,
+    MIN_MEMORY, Observer, Phase, Progress, Report,
+};
+pub use pack::pack_tree;

@@ -17,7 +17,9 @@ mod mount;
 mod mount_helper;
 mod open_image;
 mod output;
+mod pack;
 mod reindex;
+mod size;
 mod stat;
 mod timestamp;
 #[cfg(feature = "mount")]
@@ -51,6 +53,8 @@ pub(crate) struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// Pack a directory tree into an image.
+    Pack(pack::Args),
     /// List a directory of an image, or all of it.
     Ls(ls::Args),
     /// Print contents of files.
@@ -95,6 +99,7 @@ impl Cli {
     /// Runs the subcommand.
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self.command {
+            Command::Pack(args) => pack::run(&args, self.quiet),
             Command::Ls(args) => ls::run(&args),
             Command::Cat(args) => cat::run(&args),
             Command::Stat(args) => stat::run(&args),

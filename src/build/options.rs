@@ -1,0 +1,169 @@
+//! What a builder is told, and what it tells.
+
+use crate::format::Uuid;
+use crate::{Error, ErrorKind, Result};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Memory budget unless said otherwise, in bytes.
+pub const DEFAULT_MEMORY: usize = 256 << 20;
+
+/// Smallest memory budget, in bytes. Below it the sorter would write runs of a few thousand entries.
+pub const MIN_MEMORY: usize = 16 << 20;
+
+/// Chunks of 128 KiB: what the kernel reads ahead of a sequential reader by default, so that each of its
+/// requests is one whole chunk.
+pub const DEFAULT_CHUNK_SHIFT: u32 = 17;
+
+/// Zstd level of index pages: measured as the point where higher ones gain less than one per cent of the index
+/// (see docs/benchmarks.md).
+pub const DEFAULT_INDEX_LEVEL: i32 = 12;
+
+/// How to build an image.
+#[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent choices, each with a name"
+)]
+pub struct BuildOptions {
+    /// Files of the volumes; one beside the index if empty.
+    pub volumes: Vec<PathBuf>,
+    /// Budget of memory in bytes; the process stays within it plus 64 MiB.
+    pub memory: usize,
+    /// Threads that read the source.
+    pub threads: usize,
+    /// Whether an image that is there already is replaced.
+    pub force: bool,
+    /// Whether the first problem of the source ends the build.
+    pub strict: bool,
+    /// The image's identity; random if `None`.
+    pub uuid: Option<Uuid>,
+    /// Whether volume 0 ends with a copy of the index.
+    pub index_copy: bool,
+    /// Whether extended attributes are packed.
+    pub xattrs: bool,
+    /// Whether mount points below the source are left empty.
+    pub one_file_system: bool,
+    /// Zstd level of index pages, 1 to 22.
+    pub index_level: i32,
+}
+
+impl Default for BuildOptions {
+    fn default() -> Self {
+        Self {
+            volumes: Vec::new(),
+            memory: DEFAULT_MEMORY,
+            threads: std::thread::available_parallelism().map_or(2, usize::from),
+            force: false,
+            strict: false,
+            uuid: None,
+            index_copy: true,
+            xattrs: true,
+            one_file_system: false,
+            index_level: DEFAULT_INDEX_LEVEL,
+        }
+    }
+}
+
+impl BuildOptions {
+    /// Refuses what cannot work.
+    pub(super) fn check(&self) -> Result<()> {
+        let wrong = |what: String| Err(Error::new(ErrorKind::InvalidInput, what));
+        if self.memory < MIN_MEMORY {
+            return wrong(format!(
+                "a memory budget of {} bytes is too small; give at least {} MiB",
+                self.memory,
+                MIN_MEMORY >> 20
+            ));
+        }
+        if !(1..=22).contains(&self.index_level) {
+            return wrong(format!(
+                "index level {} is not between 1 and 22",
+                self.index_level
+            ));
+        }
+        for (number, path) in self.volumes.iter().enumerate() {
+            if self.volumes.iter().take(number).any(|other| other == path) {
+                return wrong(format!("{} is named twice as a volume", path.display()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a builder is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Finding the entries of the source.
+    Walking,
+    /// Bringing them into order and counting them.
+    Sorting,
+    /// Copying contents and writing the index.
+    Packing,
+    /// Waiting for the devices, giving the files their names.
+    Publishing,
+}
+
+/// How far a builder is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// What it is doing.
+    pub phase: Phase,
+    /// Entries done in this phase.
+    pub entries: u64,
+    /// Entries there are, once they are counted.
+    pub total_entries: Option<u64>,
+    /// Bytes of contents done in this phase.
+    pub bytes: u64,
+    /// Bytes there are, once they are counted.
+    pub total_bytes: Option<u64>,
+}
+
+/// Is told what happens during a build, always in the thread that runs it.
+pub trait Observer {
+    /// An entry could not be packed as it was; the error names its path.
+    fn problem(&mut self, error: &Error);
+
+    /// An entry was left out on purpose.
+    fn skipped(&mut self, _path: &Path, _why: &str) {}
+
+    /// Called often while the build goes on.
+    fn progress(&mut self, _progress: Progress) {}
+}
+
+/// Writes problems to the log.
+#[derive(Debug, Default)]
+pub struct LogObserver;
+
+impl Observer for LogObserver {
+    fn problem(&mut self, error: &Error) {
+        log::warn!("{error}");
+    }
+
+    fn skipped(&mut self, path: &Path, why: &str) {
+        log::info!("{}: left out: {why}", path.display());
+    }
+}
+
+/// What was built.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The header of the index: counts of entries, bytes and pages.
+    pub header: crate::format::header::Header,
+    /// Bytes of each volume file.
+    pub volume_bytes: Vec<u64>,
+    /// Entries that could not be packed as they were.
+    pub problems: u64,
+    /// Entries left out on purpose.
+    pub skipped: u64,
+    /// Time since the builder was made.
+    pub elapsed: Duration,
+}
+
+impl Report {
+    /// Bytes of the index for each entry, everything included.
+    #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
+    pub fn index_bytes_per_entry(&self) -> f64 {
+        self.header.index_length as f64 / self.header.entries as f64
+    }
+}

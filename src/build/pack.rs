@@ -1,0 +1,79 @@
+//! Packs a directory tree.
+
+use super::builder::Builder;
+use super::options::{BuildOptions, Observer, Phase, Progress, Report};
+use crate::source::{SkipReason, TreeOpener, WalkEvent, WalkOptions, walk};
+use crate::{Error, Result};
+use std::cell::RefCell;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Packs the tree at `source` into the image with its index at `index`.
+///
+/// Entries that cannot be read are reported to `observer`, counted, and left out, unless the options say that
+/// the first ends the build. The image's own files are left out if they lie inside the source.
+pub fn pack_tree(
+    source: &Path,
+    index: &Path,
+    options: BuildOptions,
+    observer: &mut dyn Observer,
+) -> Result<Report> {
+    // Before any file is made: a source that is not there leaves nothing behind.
+    let opener = TreeOpener::new(source)?;
+    let mut builder = Builder::new(index, options)?;
+    let options = builder.options();
+    let outputs = std::iter::once(builder.publication().index());
+    let mut exclude = Vec::new();
+    for output in outputs.chain(builder.publication().volumes()) {
+        let failed = |error| Error::io(output.path(), "examine", error);
+        let metadata = output.file().metadata().map_err(failed)?;
+        exclude.push((metadata.dev(), metadata.ino()));
+        if let Ok(replaced) = output.path().symlink_metadata() {
+            exclude.push((replaced.dev(), replaced.ino()));
+        }
+    }
+    let walk_options = WalkOptions {
+        threads: options.threads,
+        xattrs: options.xattrs,
+        one_file_system: options.one_file_system,
+        strict: options.strict,
+        exclude,
+        scratch_dir: builder.scratch_dir().to_path_buf(),
+    };
+    let mut progress = Progress {
+        phase: Phase::Walking,
+        entries: 0,
+        total_entries: None,
+        bytes: 0,
+        total_bytes: None,
+    };
+    observer.progress(progress);
+    let summary = {
+        let observer = RefCell::new(&mut *observer);
+        walk(
+            source,
+            &walk_options,
+            &mut |event| match event {
+                WalkEvent::Problem(error) => observer.borrow_mut().problem(&error),
+                WalkEvent::Skipped { path, reason } => {
+                    let why = match reason {
+                        SkipReason::Excluded => "it is the image itself",
+                        SkipReason::OtherFileSystem => "another file system is mounted there",
+                    };
+                    observer.borrow_mut().skipped(&path, why);
+                }
+            },
+            &mut |record| {
+                progress.entries += 1;
+                progress.bytes += record.size;
+                if progress.entries.is_multiple_of(256) {
+                    observer.borrow_mut().progress(progress);
+                }
+                builder.add_record(&record)
+            },
+        )?
+    };
+    builder.read_from(opener);
+    builder.note(summary.problems, summary.skipped);
+    builder.finish(observer)
+}

@@ -1,0 +1,212 @@
+//! `dgfs pack`: a directory tree becomes an image.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use dgfs::build::{BuildOptions, Observer, Phase, Progress, Report, pack_tree};
+use dgfs::{Error, Result, image};
+
+use super::output::Output;
+use super::size::parse_size;
+
+/// Pack a directory tree into an image.
+#[derive(Debug, clap::Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent choices, each with a name"
+)]
+pub(super) struct Args {
+    /// The directory to pack.
+    source: PathBuf,
+    /// The index to write; volume 0 goes to IMAGE.data unless --data says otherwise.
+    image: PathBuf,
+    /// File of a data volume; several share the contents by size, in order.
+    #[arg(long, value_name = "PATH")]
+    data: Vec<PathBuf>,
+    /// Memory to use, as 256M or 2GiB.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "256M")]
+    memory: u64,
+    /// Threads that read the source; as many as there are processors by default.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Replace an image that is there already.
+    #[arg(short, long)]
+    force: bool,
+    /// Stop at the first file that cannot be read.
+    #[arg(long)]
+    strict: bool,
+    /// Identity of the image; random by default. The same tree with the same one gives the same bytes.
+    #[arg(long, value_name = "UUID", value_parser = image::parse_uuid)]
+    uuid: Option<dgfs::format::Uuid>,
+    /// Leave out the copy of the index at the end of volume 0.
+    #[arg(long)]
+    no_index_copy: bool,
+    /// Leave out extended attributes, access control lists among them.
+    #[arg(long)]
+    no_xattrs: bool,
+    /// Leave directories empty that other file systems are mounted on.
+    #[arg(short = 'x', long)]
+    one_file_system: bool,
+    /// How hard index pages are compressed.
+    #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(i32).range(1..=22),
+        default_value_t = dgfs::build::DEFAULT_INDEX_LEVEL)]
+    index_level: i32,
+    /// Print the summary as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Packs and prints a summary.
+pub(super) fn run(args: &Args, quiet: bool) -> Result<ExitCode> {
+    let mut options = BuildOptions {
+        volumes: args.data.clone(),
+        memory: usize::try_from(args.memory).unwrap_or(usize::MAX),
+        force: args.force,
+        strict: args.strict,
+        uuid: args.uuid,
+        index_copy: !args.no_index_copy,
+        xattrs: !args.no_xattrs,
+        one_file_system: args.one_file_system,
+        index_level: args.index_level,
+        ..BuildOptions::default()
+    };
+    if let Some(threads) = args.threads {
+        options.threads = usize::from(threads);
+    }
+    let mut terminal = Terminal::new(!quiet && !args.json);
+    let report = pack_tree(&args.source, &args.image, options, &mut terminal)?;
+    terminal.bar.finish_and_clear();
+    if args.json {
+        print_json(&args.image, &report)?;
+    } else if !quiet {
+        print_summary(&args.image, &report)?;
+    }
+    Ok(super::exit_code(report.problems))
+}
+
+/// Shows problems as lines and progress as a bar, the latter on a terminal only.
+struct Terminal {
+    bar: ProgressBar,
+    phase: Option<Phase>,
+}
+
+impl Terminal {
+    fn new(visible: bool) -> Self {
+        let visible = visible && std::io::stderr().is_terminal();
+        let target = if visible {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        Self {
+            bar: ProgressBar::with_draw_target(None, target),
+            phase: None,
+        }
+    }
+
+    fn begin(&mut self, progress: &Progress) {
+        let counting = "{msg:10} {human_pos} entries, {elapsed}";
+        let template = match progress.phase {
+            Phase::Walking | Phase::Sorting | Phase::Publishing => counting,
+            Phase::Packing => {
+                "{msg:10} {bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left"
+            }
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            self.bar.set_style(style);
+        }
+        self.bar.set_message(match progress.phase {
+            Phase::Walking => "walking",
+            Phase::Sorting => "sorting",
+            Phase::Packing => "packing",
+            Phase::Publishing => "finishing",
+        });
+        self.bar.reset();
+        if let (Phase::Packing, Some(total)) = (progress.phase, progress.total_bytes) {
+            self.bar.set_length(total);
+        }
+        self.phase = Some(progress.phase);
+    }
+}
+
+impl Observer for Terminal {
+    fn problem(&mut self, error: &Error) {
+        self.bar.suspend(|| super::complain(error));
+    }
+
+    fn skipped(&mut self, path: &Path, why: &str) {
+        self.bar
+            .suspend(|| super::complain(&format_args!("{}: left out: {why}", path.display())));
+    }
+
+    fn progress(&mut self, progress: Progress) {
+        if self.phase != Some(progress.phase) {
+            self.begin(&progress);
+        }
+        match progress.phase {
+            Phase::Packing => self.bar.set_position(progress.bytes),
+            _ => self.bar.set_position(progress.entries),
+        }
+    }
+}
+
+fn print_summary(image: &Path, report: &Report) -> Result<()> {
+    let header = &report.header;
+    let volumes: u64 = report.volume_bytes.iter().sum();
+    let mut out = Output::new();
+    out.line(format_args!(
+        "{}: {} entries ({} files, {} directories, {} symlinks, {} others)",
+        image.display(),
+        header.entries,
+        header.files,
+        header.directories,
+        header.symlinks,
+        header.others
+    ))?;
+    out.line(format_args!(
+        "data  {} bytes in files, {volumes} bytes in {} volume(s)",
+        header.data_bytes,
+        report.volume_bytes.len()
+    ))?;
+    out.line(format_args!(
+        "index {} bytes, {:.3} bytes per entry",
+        header.index_length,
+        report.index_bytes_per_entry()
+    ))?;
+    let problems = match report.problems {
+        0 => String::new(),
+        some => format!(", {some} problem(s)"),
+    };
+    out.line(format_args!(
+        "{:.2} seconds{problems}",
+        report.elapsed.as_secs_f64()
+    ))?;
+    out.finish()
+}
+
+fn print_json(image: &Path, report: &Report) -> Result<()> {
+    let header = &report.header;
+    let summary = serde_json::json!({
+        "image": image.to_string_lossy(),
+        "uuid": image::format_uuid(&header.uuid),
+        "entries": header.entries,
+        "files": header.files,
+        "directories": header.directories,
+        "symlinks": header.symlinks,
+        "others": header.others,
+        "data_bytes": header.data_bytes,
+        "stored_bytes": header.stored_bytes,
+        "volume_bytes": report.volume_bytes,
+        "index_bytes": header.index_length,
+        "index_bytes_per_entry": report.index_bytes_per_entry(),
+        "problems": report.problems,
+        "skipped": report.skipped,
+        "seconds": report.elapsed.as_secs_f64(),
+    });
+    let mut out = Output::new();
+    out.json(&summary)?;
+    out.finish()
+}
