@@ -72,7 +72,8 @@ impl AttributeReader {
     ///
     /// Files and directories are opened. What cannot or must not be opened is reached through
     /// `/proc/self/fd`, where a directory's descriptor and a name make a path that is short at any
-    /// depth; that takes three times as long.
+    /// depth; resolving that takes longer than an open (a walk of `/usr`: 4.6 against 3.8
+    /// microseconds of processor time an entry).
     pub(super) fn read(
         &mut self,
         directory: BorrowedFd<'_>,
