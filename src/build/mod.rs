@@ -10,6 +10,7 @@ mod attribute_table;
 mod blobs;
 mod builder;
 mod chunk_table;
+pub mod contents;
 mod directory_counts;
 mod hard_links;
 mod index;

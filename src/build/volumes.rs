@@ -104,6 +104,11 @@ impl VolumeSet {
         })
     }
 
+    /// Contents are cut in chunks of 2 to the power of this many bytes.
+    pub fn chunk_shift(&self) -> u32 {
+        self.chunk_shift
+    }
+
     /// Appends a file of one chunk whose contents have the checksum `crc`.
     pub fn append_small(&mut self, contents: &[u8], crc: u32) -> Result<Placed> {
         let size = contents.len() as u64;

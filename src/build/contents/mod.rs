@@ -1,0 +1,20 @@
+//! Reads the contents of entries ahead in several threads and stores them in key order.
+//!
+//! # Overview
+//! - an [`Entries`] yields entries in key order and says what is to be read for each ([`Work`]);
+//! - worker threads take turns in filling a batch of them and then read its files, all at the same
+//!   time ([`batch`]); a file larger than a batch is cut into pieces, which are batches of their own;
+//! - [`store_contents`] receives the batches in the order in which they were filled ([`pipeline`]),
+//!   appends the contents to the volumes and hands every entry back with its place.
+//!
+//! Entries move from hand to hand in batches, since two locks for each of them would cost as much as
+//! reading a small file. What comes out does not depend on the number of threads.
+
+mod batch;
+mod pipeline;
+mod planned;
+mod source;
+
+pub use pipeline::{ContentOptions, Receiver, store_contents};
+pub use planned::Planned;
+pub use source::{Entries, OpenFile, Work};

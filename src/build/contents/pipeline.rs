@@ -1,0 +1,392 @@
+//! Worker threads that fill and read batches, and the thread that stores them in order.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use super::batch::{Batch, ENTRY_MEMORY, Intake, Large, Outcome, Read, Sources, batch_bytes};
+use super::source::{Entries, OpenFile, Work};
+use crate::build::volumes::{Placed, VolumeSet};
+use crate::{Error, ErrorKind, Result};
+
+/// How contents are read.
+#[derive(Debug, Clone)]
+pub struct ContentOptions {
+    /// What the paths of source files begin with in messages.
+    pub root: PathBuf,
+    /// The scratch file that [`Work::Spool`] refers to.
+    pub spool: Option<Arc<File>>,
+    /// Bytes of memory for entries and contents that are read ahead. Two batches are always had,
+    /// and with little memory fewer threads than there are openers.
+    pub memory: usize,
+    /// Whether the first problem ends the build.
+    pub strict: bool,
+}
+
+/// Takes what [`store_contents`] is done with.
+pub trait Receiver<T> {
+    /// The next entry in key order; `placed` says where its contents went, and how long they turned
+    /// out to be. It is `None` if there was nothing to read.
+    fn stored(&mut self, entry: &mut T, placed: Option<Placed>) -> Result<()>;
+
+    /// A file could not be read, and is packed as an empty one; or it changed since it was listed,
+    /// and is packed as it was read. Comes before the entry.
+    fn problem(&mut self, error: &Error);
+
+    /// So many further bytes of a large file were stored; its entry comes at the end.
+    fn progress(&mut self, _bytes: u64) {}
+}
+
+/// Reads the contents of all `entries` and appends them to `volumes`, in their order.
+///
+/// Each of `openers` gives a thread. A file that has become longer since it was listed is read up to
+/// the length it had then; one that has become shorter, up to its end. Both are problems, as is
+/// another time of modification. A file that cannot be read to its end is packed as an empty one,
+/// since its directory has counted it already.
+pub fn store_contents<E, O>(
+    entries: E,
+    openers: Vec<O>,
+    volumes: &mut VolumeSet,
+    options: ContentOptions,
+    receiver: &mut dyn Receiver<E::Entry>,
+) -> Result<()>
+where
+    E: Entries,
+    O: OpenFile,
+{
+    let chunk_shift = volumes.chunk_shift();
+    let batches = (options.memory / (batch_bytes(chunk_shift) + ENTRY_MEMORY)).max(2);
+    let shared = Shared::new(batches);
+    let sources = Sources {
+        root: options.root,
+        spool: options.spool,
+        chunk_shift,
+    };
+    let intake = Mutex::new(Intake::new(entries));
+    thread::scope(|scope| {
+        // Also if something panics here: else the scope would wait for workers that wait for it.
+        let _stopping = Stopping(&shared);
+        // The batch in the hands of this thread is not one that a worker could fill.
+        for mut opener in openers.into_iter().take(batches - 1) {
+            let (shared, intake, sources) = (&shared, &intake, &sources);
+            shared.lock().workers += 1;
+            scope.spawn(move || {
+                let _leaving = Leaving(shared);
+                work(shared, intake, sources, &mut opener);
+            });
+        }
+        let mut store = Store {
+            shared: &shared,
+            sources: &sources,
+            volumes,
+            receiver,
+            strict: options.strict,
+            number: 0,
+        };
+        store.run::<E>()
+    })
+}
+
+/// What a worker thread does.
+fn work<E: Entries>(
+    shared: &Shared<E::Entry>,
+    intake: &Mutex<Intake<E>>,
+    sources: &Sources,
+    opener: &mut impl OpenFile,
+) {
+    // Who fills batch n has it in hand already; so the batches before it are in hand, too, and the
+    // one that everybody waits for always comes.
+    while let Some(mut batch) = shared.empty_batch(sources.chunk_shift) {
+        let number = {
+            let mut intake = intake.lock().unwrap_or_else(PoisonError::into_inner);
+            if intake.ended {
+                return;
+            }
+            batch.fill(&mut intake, opener, sources);
+            intake.number += 1;
+            intake.number - 1
+        };
+        batch.read::<E>(opener, sources);
+        shared.deliver(number, batch);
+    }
+}
+
+/// The batches that are in no thread's hands.
+struct Shared<T> {
+    state: Mutex<State<T>>,
+    returned: Condvar,
+    delivered: Condvar,
+}
+
+struct State<T> {
+    empty: Vec<Batch<T>>,
+    /// How many may still be made.
+    unmade: usize,
+    full: BTreeMap<u64, Batch<T>>,
+    /// The one that the storing thread waits for.
+    awaited: u64,
+    workers: usize,
+    stopped: bool,
+}
+
+impl<T> Shared<T> {
+    fn new(batches: usize) -> Self {
+        Self {
+            state: Mutex::new(State {
+                empty: Vec::new(),
+                unmade: batches,
+                full: BTreeMap::new(),
+                awaited: 0,
+                workers: 0,
+                stopped: false,
+            }),
+            returned: Condvar::new(),
+            delivered: Condvar::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A batch to fill; `None` if no more are wanted.
+    fn empty_batch(&self, chunk_shift: u32) -> Option<Batch<T>> {
+        let mut state = self.lock();
+        loop {
+            if state.stopped {
+                return None;
+            }
+            if let Some(batch) = state.empty.pop() {
+                return Some(batch);
+            }
+            if let Some(rest) = state.unmade.checked_sub(1) {
+                state.unmade = rest;
+                drop(state);
+                return Some(Batch::new(chunk_shift));
+            }
+            state = self
+                .returned
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn deliver(&self, number: u64, batch: Batch<T>) {
+        let mut state = self.lock();
+        state.full.insert(number, batch);
+        if state.awaited == number {
+            self.delivered.notify_one();
+        }
+    }
+
+    /// Batch `number`, when it is there; `None` if it will never come.
+    fn full_batch(&self, number: u64) -> Option<Batch<T>> {
+        let mut state = self.lock();
+        state.awaited = number;
+        loop {
+            if let Some(batch) = state.full.remove(&number) {
+                return Some(batch);
+            }
+            if state.stopped || state.workers == 0 {
+                return None;
+            }
+            state = self
+                .delivered
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn give_back(&self, batch: Batch<T>) {
+        self.lock().empty.push(batch);
+        self.returned.notify_one();
+    }
+}
+
+/// Tells the storing thread when a worker is gone, even by a panic.
+struct Leaving<'a, T>(&'a Shared<T>);
+
+impl<T> Drop for Leaving<'_, T> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.workers -= 1;
+        state.stopped |= thread::panicking();
+        self.0.delivered.notify_all();
+        self.0.returned.notify_all();
+    }
+}
+
+/// Ends the workers.
+struct Stopping<'a, T>(&'a Shared<T>);
+
+impl<T> Drop for Stopping<'_, T> {
+    fn drop(&mut self) {
+        self.0.lock().stopped = true;
+        self.0.returned.notify_all();
+    }
+}
+
+/// The storing thread.
+struct Store<'a, T> {
+    shared: &'a Shared<T>,
+    sources: &'a Sources,
+    volumes: &'a mut VolumeSet,
+    receiver: &'a mut dyn Receiver<T>,
+    strict: bool,
+    number: u64,
+}
+
+impl<T> Store<'_, T> {
+    fn run<E: Entries<Entry = T>>(&mut self) -> Result<()> {
+        loop {
+            let mut batch = self.next()?;
+            let mut outcomes = batch.take_outcomes();
+            for (number, outcome) in outcomes.drain(..).enumerate() {
+                let placed = self.place::<E>(&mut batch, number, outcome)?;
+                if let Some(entry) = batch.entry(number) {
+                    self.receiver.stored(entry, placed)?;
+                }
+            }
+            if let Some(error) = batch.error.take() {
+                return Err(error);
+            }
+            if batch.last {
+                return Ok(());
+            }
+            batch.outcomes = outcomes;
+            batch.shrink::<E>();
+            self.shared.give_back(batch);
+        }
+    }
+
+    fn next(&mut self) -> Result<Batch<T>> {
+        let batch = self.shared.full_batch(self.number);
+        self.number += 1;
+        batch.ok_or_else(|| Error::new(ErrorKind::Source, "a thread that reads files died"))
+    }
+
+    /// Stores the contents of entry `number` of `batch`.
+    fn place<E: Entries<Entry = T>>(
+        &mut self,
+        batch: &mut Batch<T>,
+        number: usize,
+        outcome: Outcome,
+    ) -> Result<Option<Placed>> {
+        let path = |batch: &mut Batch<T>, sources: &Sources| {
+            let work = batch.entry(number).map(|entry| E::work(entry));
+            match work {
+                Some(Work::Tree { parent, name, .. }) => sources.path(parent, name),
+                _ => PathBuf::new(),
+            }
+        };
+        let (placed, changed) = match outcome {
+            Outcome::Nothing => return Ok(None),
+            Outcome::Read { read, changed } => {
+                let placed = store_whole(self.volumes, batch, &read, self.sources.chunk_shift)?;
+                (Ok(placed), changed)
+            }
+            Outcome::Large(large) => (self.store_large(&large)?, large.changed()),
+            Outcome::Failed(error) => (Err(error), false),
+            Outcome::Wanted { .. } => {
+                let error = Error::new(ErrorKind::Source, "was not read");
+                (Err(error), false)
+            }
+        };
+        match placed {
+            Ok(placed) if changed => {
+                let what = "changed since it was listed; it is packed as it was read";
+                let error = Error::new(ErrorKind::Source, what);
+                self.report(error.at_path(path(batch, self.sources)))?;
+                Ok(Some(placed))
+            }
+            Ok(placed) => Ok(Some(placed)),
+            Err(error) => {
+                self.report(error.at_path(path(batch, self.sources)))?;
+                Ok(Some(self.volumes.append_small(&[], 0)?))
+            }
+        }
+    }
+
+    fn report(&mut self, error: Error) -> Result<()> {
+        if self.strict {
+            return Err(error);
+        }
+        self.receiver.problem(&error);
+        Ok(())
+    }
+
+    /// Stores the pieces of `large`, which are the next batches. The outer error ends the build, the
+    /// inner one is that of the file, of which nothing is stored then.
+    fn store_large(&mut self, large: &Large) -> Result<Result<Placed>> {
+        let chunk_shift = self.sources.chunk_shift;
+        let mut file = self.volumes.begin_file(large.size)?;
+        let mut failed = None;
+        loop {
+            let batch = self.shared.full_batch(self.number);
+            self.number += 1;
+            let died = || Error::new(ErrorKind::Source, "a thread that reads files died");
+            let mut batch = batch.ok_or_else(died)?;
+            let Some(mut piece) = batch.piece.take() else {
+                return Err(died());
+            };
+            if !large.abandoned.load(Ordering::Relaxed) {
+                if piece.is_short() {
+                    large.abandoned.store(true, Ordering::Relaxed);
+                }
+                let nothing = Error::new(ErrorKind::Source, "was not read");
+                match std::mem::replace(&mut piece.read, Err(nothing)) {
+                    Ok(read) => {
+                        for (chunk, sum) in batch.chunks(&read, chunk_shift) {
+                            match sum {
+                                Some(sum) => file.chunk(chunk, sum)?,
+                                None => file.zero_chunk(chunk.len() as u64)?,
+                            }
+                        }
+                        self.receiver.progress(read.length as u64);
+                    }
+                    Err(error) => {
+                        large.abandoned.store(true, Ordering::Relaxed);
+                        failed = Some(error);
+                    }
+                }
+            }
+            self.shared.give_back(batch);
+            if piece.last {
+                break;
+            }
+        }
+        match failed {
+            Some(error) => Ok(Err(error)),
+            None => Ok(Ok(file.finish()?)),
+        }
+    }
+}
+
+/// Stores a file that lies in one batch.
+fn store_whole<T>(
+    volumes: &mut VolumeSet,
+    batch: &Batch<T>,
+    read: &Read,
+    chunk_shift: u32,
+) -> Result<Placed> {
+    if read.length <= 1 << chunk_shift {
+        let chunk = batch.chunks(read, chunk_shift).next();
+        let (contents, sum) = chunk.unwrap_or((&[], None));
+        return volumes.append_small(contents, sum.unwrap_or(0));
+    }
+    let mut file = volumes.begin_file(read.length as u64)?;
+    for (chunk, sum) in batch.chunks(read, chunk_shift) {
+        match sum {
+            Some(sum) => file.chunk(chunk, sum)?,
+            None => file.zero_chunk(chunk.len() as u64)?,
+        }
+    }
+    file.finish()
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

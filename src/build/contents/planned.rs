@@ -1,0 +1,59 @@
+//! The entries of a plan as the pipeline takes them.
+
+use super::source::{Entries, Work};
+use crate::Result;
+use crate::build::plan::{PlannedEntries, PlannedEntry};
+use crate::sort::{Content, Record};
+
+/// Planned entries and their contents; further names of a file have none of their own.
+#[derive(Debug)]
+pub struct Planned(pub PlannedEntries);
+
+impl Entries for Planned {
+    type Entry = PlannedEntry;
+
+    fn blank() -> PlannedEntry {
+        PlannedEntry::empty()
+    }
+
+    fn next(&mut self, into: &mut PlannedEntry) -> Result<bool> {
+        self.0.next(into)
+    }
+
+    fn work(entry: &PlannedEntry) -> Work<'_> {
+        let record = &entry.record;
+        match record.content {
+            _ if !entry.has_contents() => Work::Nothing,
+            Content::None | Content::ImpliedDirectory => Work::Nothing,
+            Content::Tree => Work::Tree {
+                parent: &record.parent,
+                name: &record.name,
+                size: record.size,
+                mtime: record.metadata.mtime,
+            },
+            Content::Spool { offset } => Work::Spool {
+                offset,
+                size: record.size,
+            },
+        }
+    }
+
+    fn memory(entry: &PlannedEntry) -> usize {
+        let Record {
+            parent,
+            name,
+            metadata,
+            target,
+            ..
+        } = &entry.record;
+        let xattrs = metadata.xattrs.iter();
+        let attribute = size_of::<(Vec<u8>, Vec<u8>)>();
+        size_of::<PlannedEntry>()
+            + parent.capacity()
+            + name.capacity()
+            + target.capacity()
+            + xattrs
+                .map(|(name, value)| attribute + name.capacity() + value.capacity())
+                .sum::<usize>()
+    }
+}

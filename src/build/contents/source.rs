@@ -1,0 +1,74 @@
+//! What the pipeline asks of those that use it.
+
+use std::fs::File;
+
+use crate::Result;
+use crate::entry::Timestamp;
+
+/// What is to be read for an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work<'a> {
+    /// Nothing.
+    Nothing,
+    /// A file of the source tree.
+    Tree {
+        /// Path of its directory, relative to the root.
+        parent: &'a [u8],
+        /// Its name.
+        name: &'a [u8],
+        /// Its size in bytes when it was listed.
+        size: u64,
+        /// Its time of last modification when it was listed; another one now means that it changed.
+        mtime: Timestamp,
+    },
+    /// A part of the scratch file.
+    Spool {
+        /// Byte offset of its start.
+        offset: u64,
+        /// Its length in bytes.
+        size: u64,
+    },
+}
+
+/// Entries in key order.
+pub trait Entries: Send {
+    /// An entry. They are used again and again, so that their buffers need not be made anew.
+    type Entry: Send;
+
+    /// An entry to put others into.
+    fn blank() -> Self::Entry;
+
+    /// Puts the next entry into `into`; false at the end.
+    fn next(&mut self, into: &mut Self::Entry) -> Result<bool>;
+
+    /// What is to be read for `entry`.
+    fn work(entry: &Self::Entry) -> Work<'_>;
+
+    /// About how many bytes `entry` holds.
+    fn memory(entry: &Self::Entry) -> usize;
+}
+
+/// Opens files of the source tree; each thread has one of its own.
+pub trait OpenFile: Send {
+    /// Opens the regular file `name` in the directory `parent`.
+    fn open(&mut self, parent: &[u8], name: &[u8]) -> Result<File>;
+}
+
+impl OpenFile for crate::source::TreeOpener {
+    fn open(&mut self, parent: &[u8], name: &[u8]) -> Result<File> {
+        Self::open(self, parent, name)
+    }
+}
+
+/// For trees without files: opens none.
+impl<O: OpenFile> OpenFile for Option<O> {
+    fn open(&mut self, parent: &[u8], name: &[u8]) -> Result<File> {
+        match self {
+            Some(opener) => opener.open(parent, name),
+            None => Err(crate::Error::new(
+                crate::ErrorKind::InvalidInput,
+                "there is no source tree to read this from",
+            )),
+        }
+    }
+}
