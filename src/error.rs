@@ -126,6 +126,16 @@ impl Error {
         self.0.path.as_deref()
     }
 
+    /// The number of the index page, if it is known.
+    pub fn page(&self) -> Option<u64> {
+        self.0.page
+    }
+
+    /// The byte offset in the file, if it is known.
+    pub fn offset(&self) -> Option<u64> {
+        self.0.offset
+    }
+
     /// The error number that the mount answers with. The only place where kinds become numbers.
     pub fn errno(&self) -> i32 {
         use rustix::io::Errno;

@@ -7,6 +7,7 @@
 mod background_log;
 mod cat;
 mod escape;
+mod extract;
 mod info;
 mod json_entry;
 mod long_line;
@@ -24,6 +25,7 @@ mod stat;
 mod timestamp;
 #[cfg(feature = "mount")]
 mod umount;
+mod verify;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -63,9 +65,13 @@ enum Command {
     Stat(stat::Args),
     /// Show what an image is and how large its parts are.
     Info(info::Args),
+    /// Write the tree of an image, or parts of it, to a directory.
+    Extract(extract::Args),
     /// Show an image as a directory.
     #[cfg(feature = "mount")]
     Mount(mount::Args),
+    /// Check an image to the last byte.
+    Verify(verify::Args),
     /// Recover an index from the copy in volume 0.
     Reindex(reindex::Args),
     /// Take a mounted image off its directory.
@@ -104,10 +110,12 @@ impl Cli {
             Command::Cat(args) => cat::run(&args),
             Command::Stat(args) => stat::run(&args),
             Command::Info(args) => info::run(&args),
+            Command::Extract(args) => extract::run(&args),
             #[cfg(feature = "mount")]
             Command::Mount(args) => mount::run(args),
             #[cfg(feature = "mount")]
             Command::Umount(args) => umount::run(&args),
+            Command::Verify(args) => verify::run(&args),
             Command::Reindex(args) => reindex::run(&args),
         }
     }

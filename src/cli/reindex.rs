@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use dgfs::Result;
-use dgfs::extract::index::extract_index;
+use dgfs::extract::extract_index;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

@@ -4,6 +4,7 @@
 //! keys (path, ordinal, or directory and name) to one leaf page; inner pages stay in memory, so that costs one
 //! read of the index device at most. Contents are one read of the data device for a file of one chunk.
 
+mod ahead;
 mod blobs;
 mod contents;
 mod files;
@@ -12,11 +13,14 @@ mod node;
 mod open;
 mod pages;
 mod tree;
+mod verify;
 
+pub use ahead::ReadAhead;
 pub use files::ReadAt;
 pub use listing::{Listed, WalkVisit};
 pub use node::{Children, Extent, Node};
 pub use open::{DEFAULT_CACHE_BYTES, OpenOptions};
+pub use verify::{Fault, Verified, VerifyOptions};
 
 use crate::entry::{Ino, Kind};
 use crate::format::blob::{self, Xattrs};

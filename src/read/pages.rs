@@ -145,6 +145,11 @@ impl PageStore {
         }
     }
 
+    /// Reads inner page `number` past the cache, for passes over all of them.
+    pub(super) fn inner_uncached(&self, number: u64) -> Result<InnerPage> {
+        self.load(number, InnerPage::decode)
+    }
+
     /// Inner page `number`, which must be of `level`, from the cache or the device.
     pub(super) fn inner(
         &self,

@@ -1,0 +1,166 @@
+//! Owner, mode, times and extended attributes of what was extracted.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+
+use rustix::fs::{
+    AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, chmod, chownat,
+    fchmod, fchown, fsetxattr, futimens, lsetxattr, openat, utimensat,
+};
+use rustix::io::Errno;
+
+use super::options::ExtractOptions;
+use crate::entry::Kind;
+use crate::read::Node;
+
+/// Set-user-id and set-group-id.
+const SPECIAL_BITS: u32 = 0o6000;
+
+type Xattrs = [(Vec<u8>, Vec<u8>)];
+
+/// An entry of the file system, by one of the two ways that reach it without following links.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Target<'a> {
+    /// A file or directory that is open.
+    Open(BorrowedFd<'a>),
+    /// Anything, by its name in a directory.
+    Named(BorrowedFd<'a>, &'a [u8]),
+}
+
+/// What could not be set: what was tried, and the system's answer.
+pub(super) type Refused = (&'static str, Errno);
+
+/// Sets metadata; remembers which attributes the file system refuses.
+#[derive(Debug)]
+pub(super) struct Restorer {
+    owner: bool,
+    special_bits: bool,
+    xattrs: bool,
+    /// Namespaces and answers that were logged.
+    refused: BTreeSet<(Vec<u8>, i32)>,
+    pub(super) refused_xattrs: u64,
+}
+
+impl Restorer {
+    pub(super) fn new(options: ExtractOptions) -> Self {
+        Self {
+            owner: options.owner,
+            special_bits: options.special_bits,
+            xattrs: options.xattrs,
+            refused: BTreeSet::new(),
+            refused_xattrs: 0,
+        }
+    }
+
+    /// Whether extended attributes are wanted.
+    pub(super) fn wants_xattrs(&self) -> bool {
+        self.xattrs
+    }
+
+    /// Makes `target` what `node` was.
+    ///
+    /// The order matters: a change of owner takes away special bits and capabilities, an ACL changes the mode, and
+    /// everything changes times.
+    pub(super) fn restore(
+        &mut self,
+        target: Target<'_>,
+        node: &Node,
+        xattrs: &Xattrs,
+    ) -> Result<(), Refused> {
+        let mut result = Ok(());
+        let mut mode = node.mode & 0o7777;
+        if self.owner {
+            let owned = set_owner(target, node.uid, node.gid);
+            if owned.is_err() {
+                // Never the special rights of another owner.
+                mode &= !SPECIAL_BITS;
+            }
+            result = result.and(owned.map_err(|errno| ("set the owner", errno)));
+        }
+        if !self.special_bits {
+            mode &= !SPECIAL_BITS;
+        }
+        for (name, value) in xattrs {
+            if let Err(errno) = set_xattr(target, name, value) {
+                self.note_refused(name, errno);
+            }
+        }
+        if node.kind() != Kind::Symlink {
+            let set = set_mode(target, Mode::from_raw_mode(mode));
+            result = result.and(set.map_err(|errno| ("set the mode", errno)));
+        }
+        let set = set_mtime(target, node);
+        result.and(set.map_err(|errno| ("set the time", errno)))
+    }
+
+    /// Logs the first refusal of a kind: what a file system or user may not have is the same for all files.
+    fn note_refused(&mut self, name: &[u8], errno: Errno) {
+        self.refused_xattrs += 1;
+        let namespace = name.split(|&byte| byte == b'.').next().unwrap_or_default();
+        let kind = (namespace.to_vec(), errno.raw_os_error());
+        if self.refused.insert(kind) {
+            log::warn!(
+                "cannot set extended attribute {}: {errno}; more of this kind go unsaid",
+                String::from_utf8_lossy(name)
+            );
+        }
+    }
+}
+
+fn set_owner(target: Target<'_>, uid: u32, gid: u32) -> rustix::io::Result<()> {
+    let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+    match target {
+        Target::Open(file) => fchown(file, uid, gid),
+        Target::Named(directory, name) => {
+            chownat(directory, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
+        }
+    }
+}
+
+fn set_mode(target: Target<'_>, mode: Mode) -> rustix::io::Result<()> {
+    match target {
+        Target::Open(file) => fchmod(file, mode),
+        Target::Named(directory, name) => {
+            // There is no call that changes the mode of a name and follows no link, on Linux before 6.6.
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let entry = openat(directory, name, flags, Mode::empty())?;
+            chmod(descriptor_path(entry.as_fd()), mode)
+        }
+    }
+}
+
+fn set_xattr(target: Target<'_>, name: &[u8], value: &[u8]) -> rustix::io::Result<()> {
+    match target {
+        Target::Open(file) => fsetxattr(file, name, value, XattrFlags::empty()),
+        Target::Named(directory, entry) => {
+            let mut path = descriptor_path(directory);
+            path.push(b'/');
+            path.extend_from_slice(entry);
+            lsetxattr(path, name, value, XattrFlags::empty())
+        }
+    }
+}
+
+fn set_mtime(target: Target<'_>, node: &Node) -> rustix::io::Result<()> {
+    let times = Timestamps {
+        last_access: Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        },
+        last_modification: Timespec {
+            tv_sec: node.mtime.seconds,
+            tv_nsec: node.mtime.nanoseconds.into(),
+        },
+    };
+    match target {
+        Target::Open(file) => futimens(file, &times),
+        Target::Named(directory, name) => {
+            utimensat(directory, name, &times, AtFlags::SYMLINK_NOFOLLOW)
+        }
+    }
+}
+
+/// A path to what a descriptor stands for.
+fn descriptor_path(descriptor: BorrowedFd<'_>) -> Vec<u8> {
+    format!("/proc/self/fd/{}", descriptor.as_raw_fd()).into_bytes()
+}

@@ -1,0 +1,232 @@
+//! The pass over all leaf pages.
+
+use super::directories::Directories;
+use super::extents::Extents;
+use super::levels::{Described, Levels, separates};
+use super::links::Links;
+use super::{Report, VerifyOptions, join};
+use crate::entry::{Ino, Kind};
+use crate::format::PAGE_BYTES;
+use crate::format::header::Header;
+use crate::format::leaf::{LeafPage, LeafRow, RowCursor};
+use crate::read::node::{Link, Node};
+use crate::read::{Image, blobs};
+use crate::{Error, Result};
+use std::collections::HashSet;
+
+/// Leaf pages that are asked for in advance: 64 KiB, of which Linux grants two at once.
+const PAGES_AHEAD: u64 = 16;
+
+/// Blobs of extended attributes that are remembered as right: many entries share few.
+const MOST_REMEMBERED: usize = 1 << 12;
+
+/// What header and pages both say, as the pages have it.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Counts {
+    entries: u64,
+    files: u64,
+    directories: u64,
+    symlinks: u64,
+    others: u64,
+    data_bytes: u64,
+}
+
+impl Counts {
+    fn of(header: &Header) -> Self {
+        Self {
+            entries: header.entries,
+            files: header.files,
+            directories: header.directories,
+            symlinks: header.symlinks,
+            others: header.others,
+            data_bytes: header.data_bytes,
+        }
+    }
+
+    fn add(&mut self, node: &Node) {
+        self.entries += 1;
+        *match node.kind() {
+            Kind::File => &mut self.files,
+            Kind::Directory => &mut self.directories,
+            Kind::Symlink => &mut self.symlinks,
+            _ => &mut self.others,
+        } += 1;
+        if node.kind() == Kind::File && node.ino == Ino::from_ordinal(node.ordinal) {
+            self.data_bytes = self.data_bytes.saturating_add(node.size);
+        }
+    }
+}
+
+struct Pass<'a> {
+    image: &'a Image,
+    directories: Directories,
+    extents: Extents<'a>,
+    links: Links,
+    counts: Counts,
+    sound_blobs: HashSet<u64>,
+}
+
+/// Checks all entries; returns how many there are and how many bytes of contents were read.
+pub(super) fn check(image: &Image, options: VerifyOptions, report: &mut Report<'_>) -> (u64, u64) {
+    let header = image.header();
+    let mut levels = Levels::scan(&image.store, report);
+    let mut pass = Pass {
+        image,
+        directories: Directories::default(),
+        extents: Extents::new(image, options),
+        links: Links::new(header.uuid),
+        counts: Counts::default(),
+        sound_blobs: HashSet::new(),
+    };
+    for number in 1..=header.leaf_pages {
+        if number % PAGES_AHEAD == 1 {
+            let ahead = number * PAGE_BYTES;
+            image
+                .store
+                .part()
+                .will_need(ahead, 2 * PAGES_AHEAD * PAGE_BYTES);
+        }
+        let described = levels.describe(&image.store, number, report);
+        match image.store.leaf_uncached(number) {
+            Ok(page) => pass.page(number, &page, described.as_ref(), report),
+            Err(error) => {
+                pass.directories.lose();
+                pass.extents.lose();
+                let from = described.as_ref().and_then(|d| d.separators.first());
+                let from = from.map(|separator| join(&separator.path, &separator.name));
+                report.damaged_page(number, from, error);
+            }
+        }
+    }
+    levels.finish(header.leaf_pages, report);
+    pass.finish(report);
+    (pass.counts.entries, pass.extents.bytes)
+}
+
+impl Pass<'_> {
+    fn page(
+        &mut self,
+        number: u64,
+        page: &LeafPage,
+        described: Option<&Described>,
+        report: &mut Report<'_>,
+    ) {
+        let first = page.first_ordinal;
+        if let Some(next) = self.directories.next().filter(|&next| next != first) {
+            let what = format!("page begins with entry {first}, but entry {next} comes next");
+            report.page(number, what);
+            self.directories.lose();
+        }
+        self.extents.begin_page(number, page.position, report);
+        let mut name = Vec::new();
+        let mut cursor = RowCursor::new(page);
+        for run in page.runs() {
+            let path = match run.far_parent {
+                None => Ok(page.path_of(run).to_vec()),
+                Some(parent) => self.image.path_of_ordinal(parent),
+            };
+            let path = path.unwrap_or_else(|error| {
+                report.lookup(page.path_of(run).to_vec(), error);
+                self.directories.lose();
+                page.path_of(run).to_vec()
+            });
+            page.name_into(run.entries.start, &mut name);
+            if run.entries.start == 0 {
+                self.compare(number, page, described, (&path, &name), report);
+            }
+            let ordinal = first + run.entries.start as u64;
+            self.directories
+                .begin_run(self.image, &path, run.far_parent, ordinal, report);
+            while let Some(row) = cursor.row().filter(|_| cursor.index() < run.entries.end) {
+                if cursor.index() > run.entries.start {
+                    page.advance_name(cursor.index(), &mut name);
+                }
+                self.entry(&row, &path, &name, report);
+                cursor.advance();
+            }
+        }
+    }
+
+    /// Compares a page with what the pages above say of it.
+    fn compare(
+        &self,
+        number: u64,
+        page: &LeafPage,
+        described: Option<&Described>,
+        first_key: (&[u8], &[u8]),
+        report: &mut Report<'_>,
+    ) {
+        let Some(described) = described else { return };
+        if (described.first_ordinal, described.position) != (page.first_ordinal, page.position) {
+            report.page(number, "leaf page contradicts the page above it");
+        }
+        let before = self.directories.last_key();
+        for separator in &described.separators {
+            let right = match number {
+                1 => *separator == crate::format::inner::Separator::default(),
+                _ => separates(separator, before, first_key),
+            };
+            if !right {
+                report.page(number, "separators lead past this page");
+            }
+        }
+    }
+
+    fn entry(&mut self, row: &LeafRow<'_>, parent: &[u8], name: &[u8], report: &mut Report<'_>) {
+        let path = || join(parent, name);
+        let node = self.image.node_from_row(row).unwrap_or_else(|error| {
+            report.lookup(path(), error);
+            Node::from_row(row)
+        });
+        self.directories.entry(name, &node, report);
+        self.counts.add(&node);
+        if !node.is_directory() {
+            if let Err(error) = self.links.name(self.image, &node) {
+                report.lookup(path(), error);
+            }
+        }
+        if node.kind() == Kind::File {
+            self.extents.file(&node, &path, report);
+        }
+        if let Err(error) = self.blobs(&node) {
+            report.add(Some(path()), error);
+        }
+    }
+
+    fn blobs(&mut self, node: &Node) -> Result<()> {
+        if let Link::Blob(_) = node.link {
+            self.image.read_link(node)?;
+        }
+        if let Some(offset) = node
+            .xattrs
+            .filter(|offset| !self.sound_blobs.contains(offset))
+        {
+            if blobs::xattrs(&self.image.store, offset)?.is_empty() {
+                return Err(Error::corrupt("list of extended attributes is empty")
+                    .at_path(self.image.index_path())
+                    .at_offset(offset));
+            }
+            if self.sound_blobs.len() >= MOST_REMEMBERED {
+                self.sound_blobs.clear();
+            }
+            self.sound_blobs.insert(offset);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, report: &mut Report<'_>) {
+        let header = self.image.header();
+        self.extents.finish(report);
+        if self.directories.finish(self.image, header.entries, report) {
+            self.links.finish(report);
+            if self.counts != Counts::of(header) {
+                let what = format!(
+                    "header's counts are not those of the entries: {:?}, found {:?}",
+                    Counts::of(header),
+                    self.counts
+                );
+                report.page(0, what);
+            }
+        }
+    }
+}

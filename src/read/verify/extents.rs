@@ -1,0 +1,170 @@
+//! Where contents lie, and whether they can be read.
+
+use super::{Report, VerifyOptions};
+use crate::Error;
+use crate::format::PAGE_BYTES;
+use crate::format::volume::Span;
+use crate::read::ahead::ReadAhead;
+use crate::read::{Image, Node};
+
+/// Bytes read at once, if chunks are not larger.
+const STEP: usize = 1 << 20;
+
+/// The current place in the volumes.
+#[derive(Debug)]
+pub(super) struct Extents<'a> {
+    image: &'a Image,
+    quick: bool,
+    /// Where the next implicit extent begins; unknown behind a lost page.
+    next: Option<u64>,
+    ahead: ReadAhead,
+    scratch: Vec<u8>,
+    /// Bytes found right.
+    pub(super) bytes: u64,
+}
+
+/// Whether the extent that begins at `to` can be the one after that which ends at `from`: it follows it at once or
+/// is the first of the next volume with extents.
+fn follows(spans: &[Span], mut from: u64, to: u64) -> bool {
+    while from < to {
+        let index = spans.partition_point(|span| span.end <= from);
+        let ended = index.checked_sub(1).and_then(|before| spans.get(before));
+        match (ended, spans.get(index)) {
+            (Some(ended), Some(span)) if ended.end == from => from = span.start + PAGE_BYTES,
+            _ => return false,
+        }
+    }
+    from == to
+}
+
+impl<'a> Extents<'a> {
+    pub(super) fn new(image: &'a Image, options: VerifyOptions) -> Self {
+        Self {
+            image,
+            quick: options.quick,
+            next: Some(PAGE_BYTES),
+            ahead: ReadAhead::default(),
+            scratch: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    /// A page could not be read.
+    pub(super) fn lose(&mut self) {
+        self.next = None;
+    }
+
+    /// A page begins whose first implicit extent is at `position`.
+    pub(super) fn begin_page(&mut self, number: u64, position: u64, report: &mut Report<'_>) {
+        let gapless = self
+            .next
+            .is_none_or(|next| follows(&self.image.spans, next, position));
+        if !gapless {
+            report.page(
+                number,
+                "contents of a page do not begin where those of the page before end",
+            );
+        }
+        self.next = Some(position);
+    }
+
+    /// Checks the extent of a regular file.
+    pub(super) fn file(
+        &mut self,
+        node: &Node,
+        path: &dyn Fn() -> Vec<u8>,
+        report: &mut Report<'_>,
+    ) {
+        if node.size == 0 {
+            return;
+        }
+        let (position, stored) = (node.extent.position, node.extent.stored);
+        let end = position.saturating_add(stored);
+        let spans = &self.image.spans;
+        let span = spans.get(spans.partition_point(|span| span.end <= position));
+        if !span.is_some_and(|span| position >= span.start + PAGE_BYTES && end <= span.end) {
+            return report.entry(path(), "contents lie outside the volumes");
+        }
+        match self.next {
+            Some(next) if position == next => self.next = Some(end),
+            Some(next) if end > next => {
+                report.entry(path(), "contents lie among those of later files");
+            }
+            _ => {}
+        }
+        if !self.quick && node.ordinal + 1 == node.ino.0 {
+            self.ahead.advance(self.image, node);
+            self.read(node, path, report);
+        }
+    }
+
+    fn read(&mut self, node: &Node, path: &dyn Fn() -> Vec<u8>, report: &mut Report<'_>) {
+        let chunk = 1usize << self.image.header().chunk_shift;
+        let step = chunk.max(STEP);
+        let mut last_fault = None;
+        for start in (0..node.size).step_by(step) {
+            if self.read_some(node, start, step).is_ok() {
+                continue;
+            }
+            // Once more chunk by chunk, to tell the damaged ones from the others.
+            let end = node.size.min(start + step as u64);
+            for at in (start..end).step_by(chunk) {
+                match self.read_some(node, at, chunk) {
+                    // A damaged block of the chunk table would be reported for each of its chunks.
+                    Err(error) if error.offset().is_none() || error.offset() != last_fault => {
+                        last_fault = error.offset();
+                        report.add(Some(path()), error);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn read_some(&mut self, node: &Node, at: u64, length: usize) -> Result<(), Error> {
+        let bytes = self.image.read_at(node, at, length, &mut self.scratch)?;
+        if bytes.len() as u64 != (length as u64).min(node.size - at) {
+            return Err(Error::corrupt("contents are shorter than the file"));
+        }
+        self.bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Compares the end of the last extent with that of the last volume.
+    pub(super) fn finish(&self, report: &mut Report<'_>) {
+        let end = self.image.spans.last().map_or(0, |span| span.end);
+        if self
+            .next
+            .is_some_and(|next| !follows(&self.image.spans, next, end))
+        {
+            let what = "volumes do not end with the contents of the last file";
+            report.add(None, Error::corrupt(what).at_path(report.index));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extents_go_on_in_the_next_volume_that_has_some() {
+        let spans = [(0, 5000), (5000, 9096), (9096, 9096 + 6000)];
+        let spans = spans.map(|(start, end)| Span { start, end });
+        let third = 9096 + PAGE_BYTES;
+        let cases = [
+            (4096, 4096, true),
+            (4200, 4300, false),
+            (5000, 9096, true),
+            (5000, third, true),
+            (4999, third, false),
+            (third, 9096 + 6000, false),
+            (9096 + 6000, 9096 + 6000, true),
+            (9096 + 6000, 99_999, false),
+            (5000, 4096, false),
+        ];
+        for (from, to, follow) in cases {
+            assert_eq!(follows(&spans, from, to), follow, "{from} {to}");
+        }
+    }
+}
