@@ -1,16 +1,17 @@
 //! Builds an image from entries in any order.
 
+use super::contents::{ContentOptions, Planned, Receiver, store_contents};
 use super::index::{IndexEntry, IndexWriter, Placement};
 use super::options::{BuildOptions, DEFAULT_CHUNK_SHIFT, Observer, Phase, Progress, Report};
 use super::plan::{Plan, PlannedEntry, Totals};
 use super::primaries::{Primaries, Primary};
 use super::publish::Publication;
 use super::spool::Spool;
-use super::volumes::VolumeSet;
+use super::volumes::{Placed, VolumeSet};
 use crate::entry::{Kind, Metadata};
 use crate::format::attributes::Attributes;
 use crate::format::{MAX_NAME, Uuid};
-use crate::sort::{Content, ImpliedParents, Record, Sorted, Sorter};
+use crate::sort::{Content, ImpliedParents, Record, Sorter};
 use crate::source::TreeOpener;
 use crate::{Error, ErrorKind, Result, image};
 use std::io::Read;
@@ -71,6 +72,8 @@ pub struct Builder {
     implied: ImpliedParents,
     spool: Spool,
     tree: Option<TreeOpener>,
+    /// What the paths of the source begin with in messages.
+    root: PathBuf,
     problems: u64,
     skipped: u64,
     begun: Instant,
@@ -99,6 +102,7 @@ impl Builder {
             uuid,
             options,
             tree: None,
+            root: PathBuf::new(),
             problems: 0,
             skipped: 0,
             begun: Instant::now(),
@@ -117,9 +121,10 @@ impl Builder {
         &self.scratch_dir
     }
 
-    /// Contents marked [`Content::Tree`] are read through `opener`.
-    pub(super) fn read_from(&mut self, opener: TreeOpener) {
+    /// Contents marked [`Content::Tree`] are read through `opener`, which opens files below `root`.
+    pub(super) fn read_from(&mut self, opener: TreeOpener, root: &Path) {
         self.tree = Some(opener);
+        self.root = root.to_path_buf();
     }
 
     pub(super) fn note(&mut self, problems: u64, skipped: u64) {
@@ -209,19 +214,31 @@ impl Builder {
             self.options.index_level,
         )?;
         let mut packing = Packing {
-            volumes: &mut volumes,
             index: &mut index,
             primaries: Primaries::new(&self.scratch_dir),
             observer,
             progress,
             problems: 0,
+            bytes_ahead: 0,
+        };
+        packing.index.begin_run(b"", 0, 1);
+        let content_options = ContentOptions {
+            root: self.root,
+            spool: self.spool.finish()?,
+            memory: self.options.memory / 4,
             strict: self.options.strict,
         };
-        let source = Source {
-            tree: self.tree,
-            spool: self.spool.finish()?,
-        };
-        packing.run(&plan, &sorted, source, &self.options)?;
+        let openers = (0..self.options.threads.max(1))
+            .map(|_| self.tree.as_ref().map(TreeOpener::another))
+            .collect();
+        let planned = Planned(plan.entries(&sorted)?);
+        store_contents(
+            planned,
+            openers,
+            &mut volumes,
+            content_options,
+            &mut packing,
+        )?;
         let (problems, mut progress) = (self.problems + packing.problems, packing.progress);
 
         progress.phase = Phase::Publishing;
@@ -300,108 +317,64 @@ fn check_record(record: &Record) -> Result<()> {
     Ok(())
 }
 
-/// The second pass: contents into volumes, entries into the index.
+/// The second pass: entries go into the index as their contents have been stored.
 struct Packing<'a, 'f> {
-    volumes: &'a mut VolumeSet,
     index: &'a mut IndexWriter<'f>,
     primaries: Primaries,
     observer: &'a mut dyn Observer,
     progress: Progress,
     problems: u64,
-    strict: bool,
+    /// Bytes of the current file that were counted before it was complete.
+    bytes_ahead: u64,
 }
 
-impl Packing<'_, '_> {
-    fn run(
-        &mut self,
-        plan: &Plan,
-        sorted: &Sorted,
-        source: Source,
-        options: &BuildOptions,
-    ) -> Result<()> {
-        let mut entries = plan.entries(sorted)?;
-        self.index.begin_run(b"", 0, 1);
-        let mut entry = PlannedEntry::empty();
-        let mut buffer = Vec::new();
-        let _ = options;
-        let mut source = source;
-        while entries.next(&mut entry)? {
-            let primary = self.store(&entry, &mut source, &mut buffer)?;
-            self.push(&entry, primary)?;
-            self.progress.entries += 1;
-            if !entry.is_alias() {
-                self.progress.bytes += primary.size;
-            }
-            if self.progress.entries.is_multiple_of(256) {
-                self.observer.progress(self.progress);
-            }
-        }
-        self.observer.progress(self.progress);
-        Ok(())
-    }
-
-    /// Stores the contents of an entry, or finds where those of its first name are.
-    fn store(
-        &mut self,
-        entry: &PlannedEntry,
-        source: &mut Source,
-        buffer: &mut Vec<u8>,
-    ) -> Result<Primary> {
-        let ordinal = entry.ordinal;
-        let none = Primary {
-            ordinal,
-            size: 0,
-            placement: None,
-        };
-        if let Some(link) = entry.link.filter(|_| entry.is_alias()) {
-            let primary = self.primaries.find(link.primary)?;
-            return primary.ok_or_else(|| {
+impl Receiver<PlannedEntry> for Packing<'_, '_> {
+    fn stored(&mut self, entry: &mut PlannedEntry, placed: Option<Placed>) -> Result<()> {
+        let primary = match entry.link.filter(|_| entry.is_alias()) {
+            Some(link) => self.primaries.find(link.primary)?.ok_or_else(|| {
                 Error::new(ErrorKind::OutOfOrder, "hard link without a first name")
-            });
-        }
-        let mut primary = none;
-        if entry.has_contents() {
-            match source.read(&entry.record, buffer) {
-                Ok(()) => {
-                    let placed = self.put(buffer)?;
-                    primary.size = placed.size;
-                    primary.placement = (placed.stored > 0).then_some(Placement {
+                    .at_path(shown(&entry.record))
+            })?,
+            None => Primary {
+                ordinal: entry.ordinal,
+                size: placed.map_or(0, |placed| placed.size),
+                placement: placed
+                    .filter(|placed| placed.stored > 0)
+                    .map(|placed| Placement {
                         position: placed.position,
                         stored: placed.stored,
                         saved: placed.saved,
-                    });
-                }
-                Err(error) if self.strict => return Err(error),
-                Err(error) => {
-                    self.problems += 1;
-                    self.observer.problem(&error);
-                }
-            }
-        }
-        if entry.link.is_some() {
+                    }),
+            },
+        };
+        if entry.link.is_some() && !entry.is_alias() {
             self.primaries.add(primary)?;
         }
-        Ok(primary)
+        self.push(entry, primary)?;
+        self.progress.entries += 1;
+        if !entry.is_alias() {
+            self.progress.bytes += primary.size.saturating_sub(self.bytes_ahead);
+            self.bytes_ahead = 0;
+        }
+        if self.progress.entries.is_multiple_of(256) {
+            self.observer.progress(self.progress);
+        }
+        Ok(())
     }
 
-    fn put(&mut self, contents: &[u8]) -> Result<super::volumes::Placed> {
-        let chunk = 1usize << DEFAULT_CHUNK_SHIFT;
-        if contents.len() <= chunk {
-            return self
-                .volumes
-                .append_small(contents, crate::format::checksum::crc(contents));
-        }
-        let mut file = self.volumes.begin_file(contents.len() as u64)?;
-        for part in contents.chunks(chunk) {
-            if part.iter().all(|&byte| byte == 0) {
-                file.zero_chunk(part.len() as u64)?;
-            } else {
-                file.chunk(part, crate::format::checksum::crc(part))?;
-            }
-        }
-        file.finish()
+    fn problem(&mut self, error: &Error) {
+        self.problems += 1;
+        self.observer.problem(error);
     }
 
+    fn progress(&mut self, bytes: u64) {
+        self.bytes_ahead += bytes;
+        self.progress.bytes += bytes;
+        self.observer.progress(self.progress);
+    }
+}
+
+impl Packing<'_, '_> {
     fn push(&mut self, entry: &PlannedEntry, primary: Primary) -> Result<()> {
         let record = &entry.record;
         if let Some(run) = entry.run {
@@ -430,35 +403,5 @@ impl Packing<'_, '_> {
             xattrs: &record.metadata.xattrs,
             target: &record.target,
         })
-    }
-}
-
-/// Where contents are read from.
-struct Source {
-    tree: Option<TreeOpener>,
-    spool: Option<std::sync::Arc<std::fs::File>>,
-}
-
-impl Source {
-    fn read(&mut self, record: &Record, buffer: &mut Vec<u8>) -> Result<()> {
-        buffer.clear();
-        match (record.content, &mut self.tree, &self.spool) {
-            (Content::Tree, Some(tree), _) => {
-                let file = tree.open(&record.parent, &record.name)?;
-                let read = std::io::Read::take(&file, record.size).read_to_end(buffer);
-                read.map_err(|error| {
-                    Error::new(ErrorKind::Source, "cannot read")
-                        .at_path(shown(record))
-                        .caused_by(error)
-                })?;
-                Ok(())
-            }
-            (Content::Spool { offset }, _, Some(spool)) => {
-                buffer.resize(usize::try_from(record.size).unwrap_or(0), 0);
-                std::os::unix::fs::FileExt::read_exact_at(&**spool, buffer, offset)
-                    .map_err(|error| Error::io(shown(record), "read scratch data of", error))
-            }
-            _ => Ok(()),
-        }
     }
 }

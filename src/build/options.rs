@@ -17,7 +17,7 @@ pub const DEFAULT_CHUNK_SHIFT: u32 = 17;
 
 /// Zstd level of index pages: measured as the point where higher ones gain less than one per cent of the index
 /// (see docs/benchmarks.md).
-pub const DEFAULT_INDEX_LEVEL: i32 = 12;
+pub const DEFAULT_INDEX_LEVEL: i32 = 15;
 
 /// How to build an image.
 #[derive(Debug, Clone)]

@@ -73,7 +73,7 @@ pub fn pack_tree(
             },
         )?
     };
-    builder.read_from(opener);
+    builder.read_from(opener, source);
     builder.note(summary.problems, summary.skipped);
     builder.finish(observer)
 }
