@@ -2,7 +2,7 @@
 //! otherwise.
 
 use super::background_log;
-use dgfs::mount::{Mounted, OptionList, end_on_signals};
+use dgfs::mount::{Mounted, OptionList, Signals};
 use dgfs::read::Image;
 use dgfs::{Error, ErrorKind, Result};
 use std::ffi::{OsStr, OsString};
@@ -51,6 +51,9 @@ Options of -o:
   no_clone_fd        let all threads share one connection with the kernel
   cache=SIZE         memory for pages of the index, such as 256M
   data=PATH          like --data
+  readdirplus=always|auto|never
+                     when listings carry attributes: always (the default) serves programs that
+                     look at what they list; never, those that want only names
   auto_unmount       unmount even if the serving process is killed
   fsname=NAME        the source that lists of mounts show (default: the image's path)
   stats=FILE         write the counters there at the end, and on the signal USR1
@@ -78,15 +81,19 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     if let Some(stats) = &mut options.mount.stats {
         *stats = absolute(stats)?;
     }
+    // What the log says of the image shall make sense to who does not know where we were called.
+    let index = absolute(&args.image)?;
     if options.mount.fsname.is_none() {
-        let source = absolute(&args.image)?;
-        options.mount.fsname = Some(source.to_string_lossy().into_owned());
+        options.mount.fsname = Some(index.to_string_lossy().into_owned());
+    }
+    for volume in &mut options.data {
+        *volume = absolute(volume)?;
     }
     let mut open = Image::options().data(options.data);
     if let Some(bytes) = options.cache {
         open = open.cache_bytes(bytes);
     }
-    let image = Arc::new(open.open(&args.image)?);
+    let image = Arc::new(open.open(&index)?);
     if args.detached {
         // A signal to the caller's terminal shall not reach us. This fails only for a process that
         // leads a group, which is then apart already.
@@ -96,8 +103,9 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         .detached
         .then(|| background_log::open(options.log.as_deref()))
         .transpose()?;
+    let signals = Signals::catch()?;
     let mounted = dgfs::mount::mount(image, &args.directory, &options.mount)?;
-    end_on_signals(&mounted)?;
+    signals.serve(&mounted)?;
     log::info!("{}: mounted", mounted.directory().display());
     if let Some(log) = log {
         report_readiness(&mounted, &log)?;

@@ -8,6 +8,7 @@
 
 use super::counters::{Counters, Operation};
 use super::fault_log::FaultLog;
+use super::options::ListAttributes;
 use crate::Error;
 use crate::entry::{Ino, Kind, Timestamp};
 use crate::fs::{Attributes, DirEntry, DirSink, PackFs};
@@ -76,19 +77,25 @@ pub(super) struct Adapter {
     counters: Arc<Counters>,
     faults: FaultLog,
     has_xattrs: bool,
+    list_attributes: ListAttributes,
     /// Whether the kernel opens files and directories by itself once `open` was refused.
     opens_itself: bool,
     opens_directories_itself: bool,
 }
 
 impl Adapter {
-    pub(super) fn new(fs: PackFs, counters: Arc<Counters>) -> Self {
+    pub(super) fn new(
+        fs: PackFs,
+        counters: Arc<Counters>,
+        list_attributes: ListAttributes,
+    ) -> Self {
         let has_xattrs = fs.image().has_xattrs();
         Self {
             fs,
             counters,
             faults: FaultLog::new(),
             has_xattrs,
+            list_attributes,
             opens_itself: false,
             opens_directories_itself: false,
         }
@@ -116,11 +123,17 @@ impl Adapter {
 
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        let listing = match self.list_attributes {
+            ListAttributes::Always => InitFlags::FUSE_DO_READDIRPLUS,
+            ListAttributes::Adaptive => {
+                InitFlags::FUSE_DO_READDIRPLUS | InitFlags::FUSE_READDIRPLUS_AUTO
+            }
+            ListAttributes::Never => InitFlags::empty(),
+        };
         let wanted = [
+            listing,
             InitFlags::FUSE_NO_OPEN_SUPPORT,
             InitFlags::FUSE_NO_OPENDIR_SUPPORT,
-            InitFlags::FUSE_DO_READDIRPLUS,
-            InitFlags::FUSE_READDIRPLUS_AUTO,
             InitFlags::FUSE_PARALLEL_DIROPS,
             InitFlags::FUSE_CACHE_SYMLINKS,
             InitFlags::FUSE_EXPLICIT_INVAL_DATA,

@@ -2,6 +2,7 @@
 //! held to.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! operations {
@@ -100,8 +101,8 @@ impl Counters {
 
 /// The number of requests of each kind, at one moment or between two.
 ///
-/// Serialises as a map from names to numbers, without the kinds that never came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Prints and serialises as a map from names to numbers, without the kinds that never came.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct RequestCounts {
     counts: [u64; Operation::ALL.len()],
 }
@@ -137,6 +138,17 @@ impl RequestCounts {
             *count = count.saturating_sub(before);
         }
         Self { counts }
+    }
+}
+
+impl fmt::Debug for RequestCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map()
+            .entries(
+                self.iter()
+                    .map(|(operation, count)| (operation.name(), count)),
+            )
+            .finish()
     }
 }
 

@@ -6,7 +6,7 @@
 //! - [`OptionList`] reads the options of `dgfs mount -o`;
 //! - [`RequestCounts`] are the requests that the kernel sent, by [`Operation`];
 //! - [`unmount`] takes any image off its directory;
-//! - [`end_on_signals`] lets the usual signals end a mount.
+//! - [`Signals`] lets the usual signals end a mount.
 //!
 //! Only the files `adapter` and `session` name the crate that speaks the protocol.
 
@@ -19,9 +19,9 @@ mod session;
 mod signals;
 
 pub use counters::{Operation, RequestCounts};
-pub use options::{MountOptions, OptionList};
+pub use options::{ListAttributes, MountOptions, OptionList};
 pub use point::unmount;
-pub use signals::end_on_signals;
+pub use signals::Signals;
 
 use crate::fs::PackFs;
 use crate::read::{self, Image};
@@ -50,7 +50,8 @@ pub fn mount(image: Arc<Image>, directory: &Path, options: &MountOptions) -> Res
     let directory = point::check(directory)?;
     let fs = PackFs::new(image.clone(), options.view.clone())?;
     let counters = Arc::new(Counters::new());
-    let session = session::start(Adapter::new(fs, counters.clone()), &directory, options)?;
+    let adapter = Adapter::new(fs, counters.clone(), options.list_attributes);
+    let session = session::start(adapter, &directory, options)?;
     let service = Arc::new(Service {
         directory,
         image,

@@ -6,6 +6,19 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
+/// When a listing carries attributes, which spares the kernel a lookup of each entry that a program
+/// then looks at, but makes it build an inode for each entry that no program looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ListAttributes {
+    /// In every listing.
+    #[default]
+    Always,
+    /// At the beginning of a directory, and as long as the kernel sees entries being looked at.
+    Adaptive,
+    /// In none.
+    Never,
+}
+
 /// How an image is mounted. Every mount is read-only and keeps no access times.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(
@@ -36,6 +49,8 @@ pub struct MountOptions {
     pub exec: bool,
     /// Let the kernel check permissions. Without it, whoever may enter the mount may read all.
     pub default_permissions: bool,
+    /// When listings carry attributes.
+    pub list_attributes: ListAttributes,
     /// Write the counters to this file, as JSON, when the mount ends.
     pub stats: Option<PathBuf>,
 }
@@ -54,6 +69,7 @@ impl Default for MountOptions {
             dev: false,
             exec: true,
             default_permissions: true,
+            list_attributes: ListAttributes::default(),
             stats: None,
         }
     }
@@ -156,6 +172,7 @@ impl OptionList {
             ("noexec", None) => mount.exec = false,
             ("default_permissions", None) => mount.default_permissions = true,
             ("no_default_permissions", None) => mount.default_permissions = false,
+            ("readdirplus", Some(value)) => mount.list_attributes = list_attributes(value)?,
             ("stats", Some(value)) => mount.stats = Some(path(&name, value)?),
             ("cache", Some(value)) => self.cache = Some(size(&name, value)?),
             ("data", Some(value)) => self.data.push(path(&name, value)?),
@@ -192,7 +209,16 @@ const THREADS_MAX: usize = 1024;
 
 /// Options that make no sense without a value.
 const WITH_VALUE: &[&str] = &[
-    "threads", "fsname", "subdir", "uid", "gid", "stats", "cache", "data", "log",
+    "threads",
+    "fsname",
+    "subdir",
+    "uid",
+    "gid",
+    "readdirplus",
+    "stats",
+    "cache",
+    "data",
+    "log",
 ];
 
 fn is_ignored(option: &[u8]) -> bool {
@@ -229,6 +255,20 @@ fn number<T: std::str::FromStr>(name: &str, value: &[u8]) -> Result<T> {
             let value = String::from_utf8_lossy(value);
             refused(format!("option {name}={value}: not a number in range"))
         })
+}
+
+fn list_attributes(value: &[u8]) -> Result<ListAttributes> {
+    match value {
+        b"always" => Ok(ListAttributes::Always),
+        b"auto" => Ok(ListAttributes::Adaptive),
+        b"never" => Ok(ListAttributes::Never),
+        _ => {
+            let value = String::from_utf8_lossy(value);
+            Err(refused(format!(
+                "option readdirplus={value}: neither always nor auto nor never"
+            )))
+        }
+    }
 }
 
 fn path(name: &str, value: &[u8]) -> Result<PathBuf> {
@@ -276,7 +316,7 @@ mod tests {
     fn options_reach_their_place() {
         let list = parse(
             "threads=3,allow_other,auto_unmount,fsname=a\\,b,subdir=x/y,uid=7,gid=8,suid,dev,noexec,\
-             no_default_permissions,stats=/s,cache=3M,data=/v0,data=/v1,log=/l,no_clone_fd",
+             no_default_permissions,readdirplus=auto,stats=/s,cache=3M,data=/v0,data=/v1,log=/l,no_clone_fd",
         )
         .unwrap();
         let expected = OptionList {
@@ -296,6 +336,7 @@ mod tests {
                 dev: true,
                 exec: false,
                 default_permissions: false,
+                list_attributes: ListAttributes::Adaptive,
                 stats: Some("/s".into()),
             },
             cache: Some(3 << 20),
@@ -320,6 +361,7 @@ mod tests {
             ("cache=", "cache="),
             ("cache=20000000T", "cache"),
             ("stats=", "stats"),
+            ("readdirplus=maybe", "readdirplus=maybe"),
         ];
         for (list, named) in cases {
             let error = parse(list).unwrap_err();

@@ -17,6 +17,9 @@ pub(super) const FS_SUBTYPE: &str = "dgfs";
 /// The programs that mount and unmount for users who may not, in the order they are tried.
 const HELPERS: [&str; 2] = ["fusermount3", "fusermount"];
 
+/// What to do when a mount outlived the process that served it.
+const LOST_SERVER: &str = "an earlier mount here has lost its server; remove it with dgfs umount";
+
 /// One line of the kernel's list of mounts.
 #[derive(Debug, PartialEq, Eq)]
 struct MountLine {
@@ -31,6 +34,7 @@ struct MountLine {
 /// hides behind a mount whose server died.
 pub(super) fn check(directory: &Path) -> Result<PathBuf> {
     let refused = |what: String| Error::new(ErrorKind::Mount, what).at_path(directory);
+    let lost = || refused(LOST_SERVER.into());
     let metadata = match std::fs::metadata(directory) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -39,9 +43,7 @@ pub(super) fn check(directory: &Path) -> Result<PathBuf> {
             ));
         }
         Err(error) if error.kind() == io::ErrorKind::NotConnected => {
-            return Err(refused(
-                "an earlier mount here has lost its server; remove it with dgfs umount".into(),
-            ));
+            return Err(lost());
         }
         Err(error) => return Err(Error::io(directory, "use as mount point", error)),
     };
@@ -52,6 +54,13 @@ pub(super) fn check(directory: &Path) -> Result<PathBuf> {
         .canonicalize()
         .map_err(|error| Error::io(directory, "resolve", error))?;
     match mounted_on(&directory)? {
+        // Attributes may come from memory; totals have to be asked for.
+        Some(line)
+            if line.fs_type == FS_TYPE
+                && rustix::fs::statvfs(&directory).err() == Some(rustix::io::Errno::NOTCONN) =>
+        {
+            Err(lost())
+        }
         Some(line) if line.fs_type == FS_TYPE => Err(refused(format!(
             "the mount point is busy: {} is mounted here already; remove it with dgfs umount",
             line.source.to_string_lossy()

@@ -1,0 +1,139 @@
+//! What the tests of the mount share: trees, images of them, mount points.
+
+#![allow(dead_code, reason = "each test program uses its part")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot be prepared has failed, and one left out says so"
+)]
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// The program under test.
+pub(crate) const DGFS: &str = env!("CARGO_BIN_EXE_dgfs");
+
+/// Whether this machine lets us mount; if not, says which test was left out.
+pub(crate) fn can_mount(test: &str) -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    let has_device = Path::new("/dev/fuse").exists();
+    if is_root && has_device {
+        return true;
+    }
+    println!("SKIPPED {test}: needs root and /dev/fuse");
+    false
+}
+
+/// Whether `program` is installed; if not, says which test was left out.
+pub(crate) fn has(program: &str, test: &str) -> bool {
+    let found = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).exists()));
+    if !found {
+        println!("SKIPPED {test}: needs {program}");
+    }
+    found
+}
+
+/// Leaves the test out where it cannot run.
+#[macro_export]
+macro_rules! needs_mount {
+    ($test:literal $(, $program:literal)*) => {
+        if !mounting::can_mount($test) $(|| !mounting::has($program, $test))* {
+            return;
+        }
+    };
+}
+
+/// A source tree, its image, and a directory to mount on.
+pub(crate) struct Scene {
+    scratch: tempfile::TempDir,
+}
+
+impl Scene {
+    /// Packs what `fill` puts into an empty directory.
+    pub(crate) fn new(fill: impl FnOnce(&Path)) -> Self {
+        let scene = Self {
+            scratch: tempfile::tempdir().unwrap(),
+        };
+        fs::create_dir(scene.tree()).unwrap();
+        fs::create_dir(scene.mount_point()).unwrap();
+        fill(&scene.tree());
+        let output = Command::new(DGFS)
+            .arg("pack")
+            .arg("-q")
+            .arg(scene.tree())
+            .arg(scene.image())
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        scene
+    }
+
+    pub(crate) fn tree(&self) -> PathBuf {
+        self.scratch.path().join("tree")
+    }
+
+    pub(crate) fn image(&self) -> PathBuf {
+        self.scratch.path().join("tree.dgfs")
+    }
+
+    pub(crate) fn volume(&self) -> PathBuf {
+        self.scratch.path().join("tree.dgfs.data")
+    }
+
+    pub(crate) fn mount_point(&self) -> PathBuf {
+        self.scratch.path().join("mount point, odd")
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.scratch.path().join(name)
+    }
+
+    /// Whether an image is mounted on the mount point.
+    pub(crate) fn is_mounted(&self) -> bool {
+        let outside = fs::metadata(self.scratch.path()).unwrap();
+        let inside = fs::metadata(self.mount_point()).unwrap();
+        outside.dev() != inside.dev()
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        // A failed test may leave a mount behind, which would keep the directory from going.
+        if self.is_mounted() {
+            let _ = rustix::mount::unmount(self.mount_point(), rustix::mount::UnmountFlags::DETACH);
+        }
+    }
+}
+
+/// Waits until `done`, for at most ten seconds.
+pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(10), "not yet: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Runs a shell command; its standard output, or a panic with what it complained about.
+pub(crate) fn shell(command: &str, directory: &Path) -> String {
+    let output = Command::new("sh")
+        .arg("-c")
+        .arg(command)
+        .current_dir(directory)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{command}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
