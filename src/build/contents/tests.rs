@@ -295,7 +295,8 @@ fn check(fixture: &Fixture, cases: &[Case], threads: usize, memory: usize) -> Ve
 
 fn bytes(length: usize, seed: usize) -> Vec<u8> {
     (0..length)
-        .map(|at| (at.wrapping_mul(31) ^ at >> 8 ^ seed) % 256 | 1)
+        .map(|at| (at.wrapping_mul(31) ^ at >> 8 ^ seed) % 256)
+        .map(|byte| byte | 1)
         .map(|byte| u8::try_from(byte).unwrap())
         .collect()
 }
