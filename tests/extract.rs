@@ -1,0 +1,395 @@
+//! Extraction: the same tree comes out, nothing else is touched, and damage stays where it is.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot be prepared has failed"
+)]
+
+mod packing;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::Path;
+
+use packing::{
+    Ran, Scene, dgfs, dgfs_as_nobody, flip, give_to_nobody, needs_root, one_of_everything, pack,
+    set_mtime,
+};
+use proptest::prelude::*;
+use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+
+fn extract(scene: &Scene, name: &str) -> Ran {
+    dgfs(&[&"extract", &scene.image(), &scene.at(name)])
+}
+
+/// Asserts that two trees are the same: packed with one identity, they are the same bytes.
+fn assert_same_tree(scene: &Scene, a: &Path, b: &Path) {
+    let images = [scene.at("first.dgfs"), scene.at("second.dgfs")];
+    pack(a, &images[0]);
+    pack(b, &images[1]);
+    let listings = images
+        .each_ref()
+        .map(|image| dgfs(&[&"ls", &"-lR", image]).fine());
+    assert_eq!(listings[0].text(), listings[1].text());
+    let bytes = images.each_ref().map(|image| fs::read(image).unwrap());
+    assert!(bytes[0] == bytes[1], "extended attributes or links differ");
+    for name in ["first.dgfs", "second.dgfs"] {
+        fs::remove_file(scene.at(name)).unwrap();
+    }
+    let volumes = ["first.dgfs.data", "second.dgfs.data"];
+    let bytes = volumes.map(|name| fs::read(scene.at(name)).unwrap());
+    assert!(bytes[0] == bytes[1], "contents differ");
+    for name in volumes {
+        fs::remove_file(scene.at(name)).unwrap();
+    }
+}
+
+#[test]
+fn the_same_tree_comes_out() {
+    if !needs_root("the_same_tree_comes_out") {
+        return;
+    }
+    let scene = Scene::packed(one_of_everything);
+    let ran = extract(&scene, "out").fine();
+    assert!(ran.text().ends_with(" 0 problems\n"), "{ran:?}");
+    assert_same_tree(&scene, &scene.source(), &scene.at("out"));
+    let used = |name: &str| fs::metadata(scene.at("out").join(name)).unwrap().blocks() * 512;
+    assert!(
+        used("sparse") < 1 << 20 && used("zeros") == 0,
+        "zeros take room"
+    );
+    // Into a directory that is there and empty, the same; a trailing slash changes nothing.
+    fs::create_dir(scene.at("there")).unwrap();
+    extract(&scene, "there/").fine();
+    assert_same_tree(&scene, &scene.source(), &scene.at("there"));
+}
+
+#[test]
+fn a_user_gets_what_a_user_may_have() {
+    if !needs_root("a_user_gets_what_a_user_may_have") {
+        return;
+    }
+    let scene = Scene::packed(one_of_everything);
+    give_to_nobody(&scene.at("home"));
+    let out = scene.at("home/out");
+    let ran = dgfs_as_nobody(&[&"extract", &scene.image(), &out]);
+    // Devices are root's.
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(
+        ran.err
+            .lines()
+            .all(|line| line.contains("disk") || line.contains("null")),
+        "{ran:?}"
+    );
+    assert_eq!(ran.err.lines().count(), 2, "{ran:?}");
+    let mode = |name: &str| fs::symlink_metadata(out.join(name)).unwrap().mode() & 0o7777;
+    assert_eq!(
+        (mode("large"), mode("small"), mode("read_only")),
+        (0o755, 0o604, 0o555)
+    );
+    assert_eq!(mode("z"), 0o1777);
+    let links = |name: &str| fs::metadata(out.join(name)).unwrap().nlink();
+    assert_eq!((links("a/first"), links("z/third")), (4, 4));
+    let time = |root: &Path| fs::metadata(root.join("a/b")).unwrap().modified().unwrap();
+    assert_eq!(time(&out), time(&scene.source()));
+
+    let out = scene.at("home/asked");
+    dgfs_as_nobody(&[&"extract", &"--same-permissions", &scene.image(), &out]);
+    assert_eq!(
+        fs::metadata(out.join("large")).unwrap().mode() & 0o7777,
+        0o4755
+    );
+    // Files cannot be given away, and another's special rights are not kept for oneself.
+    let out = scene.at("home/given");
+    let options = ["--same-permissions", "--same-owner"];
+    let ran = dgfs_as_nobody(&[&"extract", &options[0], &options[1], &scene.image(), &out]);
+    assert!(
+        ran.code == Some(1) && ran.err.contains("cannot set the owner"),
+        "{ran:?}"
+    );
+    assert_eq!(
+        fs::metadata(out.join("large")).unwrap().mode() & 0o7777,
+        0o755
+    );
+}
+
+#[test]
+fn nothing_is_written_through_links() {
+    let scene = Scene::packed(|root| {
+        fs::create_dir_all(root.join("d/e")).unwrap();
+        fs::write(root.join("d/e/file"), "from the image").unwrap();
+        fs::write(root.join("f"), "from the image").unwrap();
+        fs::write(root.join("g"), "from the image").unwrap();
+    });
+    let (outside, out) = (scene.at("outside"), scene.at("out"));
+    let precious = outside.join("precious");
+    fs::create_dir_all(&outside).unwrap();
+    fs::create_dir_all(&out).unwrap();
+    fs::write(&precious, "precious").unwrap();
+    symlink(&outside, out.join("d")).unwrap();
+    symlink(&precious, out.join("f")).unwrap();
+    fs::hard_link(&precious, out.join("g")).unwrap();
+    let assert_untouched = || {
+        assert_eq!(fs::read(&precious).unwrap(), b"precious");
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+    };
+    let ran = extract(&scene, "out");
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    for name in ["out/d: ", "out/f: ", "out/g: "] {
+        assert!(ran.err.contains(name), "{ran:?}");
+    }
+    // One line for the directory, none for what is below it.
+    assert_eq!(ran.err.lines().count(), 3, "{ran:?}");
+    assert!(ran.text().ends_with(" 5 problems\n"), "{ran:?}");
+    assert_untouched();
+
+    let ran = dgfs(&[&"extract", &"--force", &scene.image(), &out]).fine();
+    assert!(ran.text().starts_with("3 files"), "{ran:?}");
+    assert_untouched();
+    for name in ["d/e/file", "f", "g"] {
+        assert_eq!(
+            fs::read(out.join(name)).unwrap(),
+            b"from the image",
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn what_is_there_stays_unless_force_is_given() {
+    let scene = Scene::packed(|root| {
+        fs::write(root.join("file"), "new").unwrap();
+        fs::hard_link(root.join("file"), root.join("link")).unwrap();
+        fs::create_dir(root.join("d")).unwrap();
+        fs::write(root.join("d/x"), "x").unwrap();
+        fs::write(root.join("was_a_directory"), "").unwrap();
+    });
+    let out = scene.at("out");
+    fs::create_dir_all(out.join("d")).unwrap();
+    fs::create_dir_all(out.join("was_a_directory")).unwrap();
+    fs::write(out.join("file"), "old").unwrap();
+    fs::write(out.join("d/other"), "other").unwrap();
+    fs::set_permissions(&out, fs::Permissions::from_mode(0o777)).unwrap();
+    let read = |name: &str| fs::read_to_string(out.join(name)).unwrap();
+    let ran = extract(&scene, "out");
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    // The second name is not made a link to a file that is not ours.
+    assert_eq!(
+        (read("file").as_str(), read("link").as_str()),
+        ("old", "new")
+    );
+    assert_eq!(
+        (read("d/x").as_str(), read("d/other").as_str()),
+        ("x", "other")
+    );
+    // A directory that is in use keeps its mode.
+    assert_eq!(fs::metadata(&out).unwrap().mode() & 0o777, 0o777);
+
+    let ran = dgfs(&[&"extract", &"--force", &scene.image(), &out]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.err.contains("was_a_directory: "), "{ran:?}");
+    assert_eq!(ran.err.lines().count(), 1, "{ran:?}");
+    assert_eq!(
+        (read("file").as_str(), read("d/other").as_str()),
+        ("new", "other")
+    );
+    assert_eq!(fs::metadata(out.join("file")).unwrap().nlink(), 2);
+}
+
+#[test]
+fn parts_of_a_tree_come_with_the_directories_above_them() {
+    let scene = Scene::packed(one_of_everything);
+    let out = scene.at("out");
+    let ran = dgfs(&[
+        &"extract",
+        &scene.image(),
+        &out,
+        &"z",
+        &"a/b/c/",
+        &"a/b",
+        &"./a/second",
+    ])
+    .fine();
+    assert!(ran.text().ends_with(" 0 problems\n"), "{ran:?}");
+    let mut found: Vec<String> = Vec::new();
+    for directory in ["", "a", "a/b", "a/b/c", "z"] {
+        for entry in fs::read_dir(out.join(directory)).unwrap() {
+            let path = entry.unwrap().path();
+            found.push(
+                path.strip_prefix(&out)
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .to_owned(),
+            );
+        }
+    }
+    found.sort();
+    assert_eq!(
+        found,
+        [
+            "a",
+            "a/b",
+            "a/b/c",
+            "a/b/c/deep",
+            "a/second",
+            "z",
+            "z/third"
+        ]
+    );
+    for name in ["a", "a/b", "a/b/c", "z"] {
+        let (from, to) = (scene.source().join(name), out.join(name));
+        let [from, to] = [from, to].map(|path| fs::metadata(path).unwrap());
+        assert_eq!(to.modified().unwrap(), from.modified().unwrap(), "{name}");
+        assert_eq!(to.mode() & 0o777, from.mode() & 0o777, "{name}");
+    }
+    // Their first name is not among them, yet they are one file.
+    let ino = |name: &str| fs::metadata(out.join(name)).unwrap().ino();
+    assert_eq!(ino("a/second"), ino("z/third"));
+
+    let ran = dgfs(&[&"extract", &scene.image(), &scene.at("none"), &"nowhere"]);
+    assert!(
+        ran.code == Some(2) && ran.err.contains("nowhere"),
+        "{ran:?}"
+    );
+    let ran = dgfs(&[
+        &"extract",
+        &scene.image(),
+        &scene.at("one"),
+        &"nowhere",
+        &"small",
+    ]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(scene.at("one/small").exists());
+}
+
+#[test]
+fn a_tree_deeper_than_any_path_comes_out() {
+    let scene = Scene::new(|root| {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let mut directory = openat(CWD, root, flags, Mode::empty()).unwrap();
+        for depth in 0..120 {
+            let name = format!("{depth:03}{}", "d".repeat(97));
+            mkdirat(&directory, name.as_str(), Mode::RWXU).unwrap();
+            let create = OFlags::WRONLY | OFlags::CREATE;
+            for file in ["0", "z"] {
+                openat(&directory, file, create, Mode::RUSR).unwrap();
+            }
+            directory = openat(&directory, name.as_str(), flags, Mode::empty()).unwrap();
+        }
+    });
+    pack(&scene.source(), &scene.image());
+    let ran = extract(&scene, "out").fine();
+    assert!(
+        ran.text().starts_with("240 files, 121 directories"),
+        "{ran:?}"
+    );
+    assert_same_tree(&scene, &scene.source(), &scene.at("out"));
+}
+
+#[test]
+fn damage_costs_only_what_is_damaged() {
+    let scene = Scene::packed(|root| {
+        for number in 0..40u64 {
+            let directory = root.join(format!("d{number:02}"));
+            fs::create_dir(&directory).unwrap();
+            for file in 1..=100 {
+                // Names that hardly compress, so that they take many pages.
+                let name = (number * 100 + file).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                let name = format!("{name:016x}");
+                fs::write(directory.join(name), format!("{directory:?} {file}")).unwrap();
+            }
+        }
+    });
+    let entries = 40 * 101 + 1;
+    let stat = dgfs(&[&"ls", &"-lRi", &scene.image()]).fine();
+    let victim = stat
+        .text()
+        .lines()
+        .nth(60)
+        .unwrap()
+        .split(' ')
+        .next_back()
+        .unwrap();
+    let contents = dgfs(&[&"stat", &"--json", &scene.image(), &victim]).fine();
+    let contents: serde_json::Value = serde_json::from_str(contents.text()).unwrap();
+    flip(
+        &scene.volume(),
+        contents["contents"]["offset"].as_u64().unwrap(),
+    );
+    let ran = extract(&scene, "out");
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(
+        ran.err.contains(&format!("out/{victim}: ")) && ran.err.contains("checksum"),
+        "{ran:?}"
+    );
+    assert_eq!(ran.err.lines().count(), 1, "{ran:?}");
+    assert!(
+        !scene.at("out").join(victim).exists(),
+        "half a file was left"
+    );
+    let made = |ran: &Ran| -> u64 {
+        let numbers = ran
+            .text()
+            .split(", ")
+            .map(|part| part.split(' ').next().unwrap());
+        numbers
+            .take(5)
+            .map(|number| number.parse::<u64>().unwrap())
+            .sum()
+    };
+    assert_eq!(made(&ran), entries - 1);
+
+    // Of a page of the index, its entries are lost, and only they are.
+    let info = dgfs(&[&"info", &"--json", &scene.image()]).fine();
+    let info: serde_json::Value = serde_json::from_str(info.text()).unwrap();
+    assert!(info["leaf_pages"].as_u64() > Some(6), "{info}");
+    flip(&scene.image(), 4 * 4096 + 77);
+    let ran = extract(&scene, "rest");
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.err.contains("page 4"), "{ran:?}");
+    let lost = ran
+        .err
+        .lines()
+        .find(|line| line.contains("entries are lost"))
+        .unwrap();
+    let lost: u64 = lost.split(' ').find_map(|word| word.parse().ok()).unwrap();
+    assert_eq!(made(&ran) + lost + 1, entries, "{ran:?}");
+}
+
+fn name() -> impl Strategy<Value = Vec<u8>> {
+    let byte = any::<u8>().prop_filter("no name has these", |byte| !b"/\0".contains(byte));
+    let any_bytes = proptest::collection::vec(byte, 1..20);
+    prop_oneof![
+        any_bytes,
+        "[a-c.-]{1,2}".prop_map(String::into_bytes),
+        Just(vec![b'n'; 255])
+    ]
+    .prop_filter("dots are not names", |name| name != b"." && name != b"..")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn random_trees_come_out(
+        paths in proptest::collection::vec((proptest::collection::vec(name(), 1..5), 0usize..300_000, any::<u32>()), 0..40),
+    ) {
+        use std::os::unix::ffi::OsStringExt as _;
+        let scene = Scene::packed(|root| {
+            for (components, size, time) in &paths {
+                let path: std::path::PathBuf = components.iter().map(|c| std::ffi::OsString::from_vec(c.clone())).collect();
+                let path = root.join(path);
+                // What is in the way of another path is left as it is.
+                if fs::create_dir_all(path.parent().unwrap()).is_ok() && !path.exists() {
+                    let contents = vec![if size % 3 == 0 { 0 } else { b'x' }; *size];
+                    fs::write(&path, contents).unwrap();
+                    set_mtime(&path, i64::from(*time), i64::from(time % 1_000_000_000));
+                }
+            }
+        });
+        extract(&scene, "out").fine();
+        assert_same_tree(&scene, &scene.source(), &scene.at("out"));
+        let ran = dgfs(&[&"verify", &scene.image()]).fine();
+        prop_assert!(ran.text().ends_with(" 0 faults\n"));
+    }
+}
