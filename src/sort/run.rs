@@ -168,3 +168,33 @@ impl Cursor for RunCursor {
         self.key().cmp(other.key())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_costs_what_it_does_not_share_with_the_one_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut scratch = ScratchWriter::create(directory.path()).unwrap();
+        // The first key shares nothing with the others, each of which differs in two bytes.
+        let mut keys = vec![b"a".to_vec()];
+        for number in 0..100u8 {
+            let mut key = vec![b'p'; 60];
+            key.extend([b'0' + number / 10, b'0' + number % 10]);
+            keys.push(key);
+        }
+        let mut writer = RunWriter::new(&mut scratch);
+        for key in &keys {
+            writer.push(key, b"").unwrap();
+        }
+        let run = writer.finish();
+        assert!(run.end - run.start < 5 * 101 + 61, "{run:?}");
+        let mut cursor = RunCursor::in_file(&scratch.finish().unwrap(), run, 16);
+        for key in &keys {
+            assert!(cursor.advance().unwrap());
+            assert_eq!(cursor.current(), (key.as_slice(), b"".as_slice()));
+        }
+        assert!(!cursor.advance().unwrap());
+    }
+}

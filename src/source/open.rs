@@ -99,9 +99,9 @@ mod tests {
     fn files_open_and_nothing_else_does() {
         let root = tempfile::tempdir().unwrap();
         let at = |path: &str| root.path().join(path);
-        std::fs::create_dir_all(at("a/b")).unwrap();
+        std::fs::create_dir_all(at("a/b/c")).unwrap();
         std::fs::create_dir(at("ab")).unwrap();
-        for path in ["top", "a/one", "a/b/two", "ab/three"] {
+        for path in ["top", "a/one", "a/b/two", "a/b/c/four", "ab/three"] {
             std::fs::write(at(path), path).unwrap();
         }
         symlink("one", at("a/link")).unwrap();
@@ -123,6 +123,7 @@ mod tests {
                 ("", "top"),
                 ("a", "one"),
                 ("a/b", "two"),
+                ("a/b/c", "four"),
                 ("ab", "three"),
                 ("a", "one"),
                 ("a", "one"),
@@ -141,6 +142,7 @@ mod tests {
                 ("a", "b"),
                 ("a", "none"),
                 ("a/dirlink", "two"),
+                ("a/dirlink/c", "four"),
                 ("a/../..", "tmp"),
                 ("", ".."),
             ] {
