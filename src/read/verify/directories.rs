@@ -113,7 +113,7 @@ impl Directories {
         }
         let end = children.first.saturating_add(children.descendants);
         let outer = self.open.last().map(|open| open.end);
-        if end < children.end() || outer.is_some_and(|outer| end > outer) {
+        if outer.is_some_and(|outer| end > outer) {
             report.entry(
                 self.path.clone(),
                 "directory counts entries that are not below it",
@@ -123,7 +123,7 @@ impl Directories {
             .open
             .last()
             .is_some_and(|open| open.path_length == self.path.len());
-        if !again || self.open.is_empty() {
+        if !again {
             self.open.push(Open {
                 path_length: self.path.len(),
                 end,

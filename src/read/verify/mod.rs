@@ -139,4 +139,6 @@ impl Image {
 }
 
 #[cfg(test)]
+mod sketch;
+#[cfg(test)]
 mod tests;
