@@ -16,7 +16,7 @@ fn step(count: u64) -> u64 {
     fn gcd(a: u64, b: u64) -> u64 {
         if b == 0 { a } else { gcd(b, a % b) }
     }
-    (count / 2 + 1..)
+    (count / 2 + 1..count.max(2))
         .find(|&step| gcd(step, count) == 1)
         .unwrap_or(1)
 }

@@ -15,6 +15,7 @@ use crate::sort::{Content, ImpliedParents, Record, Sorter};
 use crate::source::TreeOpener;
 use crate::{Error, ErrorKind, Result, image};
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -141,6 +142,11 @@ impl Builder {
     /// Adds an entry. Directories above it need no entries of their own: those without get mode 755, owner root
     /// and the time 0.
     pub fn add(&mut self, entry: NewEntry<'_>) -> Result<()> {
+        if entry.path.first() == Some(&b'/') {
+            let path: PathBuf = std::ffi::OsStr::from_bytes(entry.path).into();
+            let what = "path is absolute; give it relative to the root";
+            return Err(Error::new(ErrorKind::InvalidInput, what).at_path(path));
+        }
         let slash = entry.path.iter().rposition(|&byte| byte == b'/');
         let (parent, name) = match slash {
             Some(at) => (entry.path.get(..at), entry.path.get(at + 1..)),

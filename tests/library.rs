@@ -1,0 +1,391 @@
+//! The library from outside: what a builder is given, a reader gives back.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a test that fails says where"
+)]
+
+use dgfs::build::{BuildOptions, Builder, Contents, LogObserver, NewEntry, Report};
+use dgfs::entry::{Kind, Metadata, Timestamp};
+use dgfs::format::Uuid;
+use dgfs::read::Image;
+use dgfs::{ErrorKind, Result};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+const UUID: Uuid = *b"0123456789abcdef";
+
+/// A tree by path: what each entry is, and its contents or target.
+type Model = BTreeMap<String, (Metadata, Vec<u8>)>;
+
+fn options() -> BuildOptions {
+    BuildOptions {
+        uuid: Some(UUID),
+        ..BuildOptions::default()
+    }
+}
+
+fn build(model: &Model, index: &Path, options: BuildOptions) -> Result<Report> {
+    let mut builder = Builder::new(index, options)?;
+    // Backwards, so that nothing comes in the order it is stored in.
+    for (path, (metadata, bytes)) in model.iter().rev() {
+        let is_link = metadata.kind() == Some(Kind::Symlink);
+        let mut reader = bytes.as_slice();
+        builder.add(NewEntry {
+            path: path.as_bytes(),
+            metadata: metadata.clone(),
+            contents: match metadata.kind() {
+                Some(Kind::File) if bytes.len() % 2 == 0 => Contents::Bytes(bytes),
+                Some(Kind::File) => Contents::Reader(&mut reader),
+                _ => Contents::None,
+            },
+            target: if is_link { bytes } else { b"" },
+            identity: None,
+        })?;
+    }
+    builder.finish(&mut LogObserver)
+}
+
+fn metadata() -> impl Strategy<Value = Metadata> {
+    let kind = prop_oneof![
+        6 => Just(Kind::File),
+        2 => Just(Kind::Symlink),
+        1 => Just(Kind::Fifo),
+        1 => Just(Kind::CharDevice),
+        1 => Just(Kind::Directory),
+    ];
+    let xattrs = proptest::collection::btree_map(
+        "user\\.[a-z]{1,3}".prop_map(String::into_bytes),
+        proptest::collection::vec(any::<u8>(), 0..50),
+        0..3,
+    );
+    let ids = (
+        any::<u32>(),
+        prop_oneof![Just(0u32), any::<u32>()],
+        0u32..0o10000,
+    );
+    let time = (any::<i64>(), 0u32..1_000_000_000);
+    (
+        kind,
+        ids,
+        time,
+        any::<u64>(),
+        proptest::option::weighted(0.2, xattrs),
+    )
+        .prop_map(
+            |(kind, (uid, gid, permissions), (seconds, nanoseconds), rdev, xattrs)| Metadata {
+                uid,
+                gid,
+                mtime: Timestamp {
+                    seconds,
+                    nanoseconds,
+                },
+                rdev: if kind.is_device() { rdev } else { 0 },
+                xattrs: xattrs.unwrap_or_default().into_iter().collect(),
+                ..Metadata::new(kind, permissions)
+            },
+        )
+}
+
+/// Contents of all sizes: some with long runs of zeros, some of several chunks.
+fn contents() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        8 => proptest::collection::vec(any::<u8>(), 0..600),
+        1 => (1usize..400_000).prop_map(|length| vec![0; length]),
+        1 => (1usize..400_000, any::<u8>()).prop_map(|(length, seed)| {
+            (0..length).map(|at| (at.wrapping_mul(31) >> 3) as u8 ^ seed).collect()
+        }),
+    ];
+    proptest::collection::vec(piece, 0..3).prop_map(|pieces| pieces.concat())
+}
+
+fn model() -> impl Strategy<Value = Model> {
+    let path = proptest::collection::vec("[a-cß\n.-]{1,4}z", 1..5);
+    proptest::collection::vec((path, metadata(), contents()), 0..40).prop_map(|entries| {
+        let mut model = Model::new();
+        for (components, metadata, mut bytes) in entries {
+            let path = components.join("/");
+            let above = |path: &str| -> Vec<String> {
+                path.match_indices('/')
+                    .map(|(at, _)| path[..at].to_owned())
+                    .collect()
+            };
+            let is_directory = |path: &String| {
+                model
+                    .get(path)
+                    .is_none_or(|(m, _): &(Metadata, _)| m.kind() == Some(Kind::Directory))
+            };
+            let has_children = model
+                .keys()
+                .any(|other| other.starts_with(&format!("{path}/")));
+            if !above(&path).iter().all(is_directory) || has_children {
+                continue;
+            }
+            if metadata.kind() == Some(Kind::Symlink) {
+                bytes.retain(|&byte| byte != 0);
+                bytes.truncate(4000);
+                bytes.push(b't');
+            } else if metadata.kind() != Some(Kind::File) {
+                bytes.clear();
+            }
+            for directory in above(&path) {
+                model
+                    .entry(directory)
+                    .or_insert_with(|| (Metadata::new(Kind::Directory, 0o755), vec![]));
+            }
+            model.insert(path, (metadata, bytes));
+        }
+        model
+    })
+}
+
+/// Checks everything the image says of the model's entries, and that it says nothing else.
+fn check(image: &Image, model: &Model) {
+    assert_eq!(image.header().entries, model.len() as u64 + 1);
+    let mut scratch = Vec::new();
+    for (path, (metadata, bytes)) in model {
+        let node = image
+            .lookup(path.as_bytes())
+            .unwrap()
+            .unwrap_or_else(|| panic!("{path} is missing"));
+        assert_eq!(
+            (node.mode, node.uid, node.gid, node.mtime, node.rdev),
+            (
+                metadata.mode,
+                metadata.uid,
+                metadata.gid,
+                metadata.mtime,
+                metadata.rdev
+            )
+        );
+        assert_eq!(image.xattrs(&node).unwrap(), metadata.xattrs);
+        match node.kind() {
+            Kind::File => {
+                assert_eq!(node.size, bytes.len() as u64);
+                let whole = image
+                    .read_at(&node, 0, bytes.len() + 10, &mut scratch)
+                    .unwrap();
+                assert!(whole == bytes, "{path}");
+                // Around every chunk border, and in between.
+                for border in (0..=bytes.len()).step_by(1 << 16) {
+                    for (back, length) in [(0, 1), (1, 2), (7, 4096), (0, 300_000)] {
+                        let from = border.saturating_sub(back);
+                        let wanted = &bytes[from..bytes.len().min(from + length)];
+                        let read = image
+                            .read_at(&node, from as u64, length, &mut scratch)
+                            .unwrap();
+                        assert!(read == wanted, "{path} from {from}, {length} bytes");
+                    }
+                }
+            }
+            Kind::Symlink => {
+                assert_eq!(&image.read_link(&node).unwrap(), bytes);
+                assert_eq!(node.size, bytes.len() as u64);
+            }
+            _ => {}
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn what_was_packed_is_read(model in model(), volumes in 1usize..4) {
+        let scratch = tempfile::tempdir().unwrap();
+        let index = scratch.path().join("image.dgfs");
+        let paths: Vec<_> = (0..volumes).map(|n| scratch.path().join(format!("v{n}"))).collect();
+        let report =
+            build(&model, &index, BuildOptions { volumes: paths.clone(), ..options() }).unwrap();
+        prop_assert_eq!(report.problems, 0);
+        prop_assert_eq!(report.volume_bytes.len(), volumes);
+        let image = Image::options().data(paths.clone()).open(&index).unwrap();
+        check(&image, &model);
+        // The copy of the index in volume 0 is an image as good as the first.
+        check(&Image::options().data(paths.clone()).open(&paths[0]).unwrap(), &model);
+    }
+
+    #[test]
+    fn the_same_input_gives_the_same_bytes(model in model()) {
+        let scratch = tempfile::tempdir().unwrap();
+        let bytes = |name: &str, threads: usize, memory: usize| {
+            let index = scratch.path().join(name);
+            build(&model, &index, BuildOptions { threads, memory, ..options() }).unwrap();
+            let volume = dgfs::image::volume_path(&index, 0);
+            (std::fs::read(index).unwrap(), std::fs::read(volume).unwrap())
+        };
+        let once = bytes("once", 1, 256 << 20);
+        prop_assert!(once == bytes("again", 7, 16 << 20));
+    }
+}
+
+fn small_tree() -> Model {
+    let file = |permissions, text: &str| (Metadata::new(Kind::File, permissions), text.into());
+    let mut model = Model::from([
+        ("README".to_owned(), file(0o644, "a small tree\n")),
+        ("bin/run".to_owned(), file(0o755, "#!/bin/sh\necho run\n")),
+        ("bin/empty".to_owned(), file(0o600, "")),
+        (
+            "large".to_owned(),
+            (Metadata::new(Kind::File, 0o444), vec![0x5A; 300_000]),
+        ),
+        (
+            "link".to_owned(),
+            (Metadata::new(Kind::Symlink, 0o777), b"bin/run".to_vec()),
+        ),
+        (
+            "none".to_owned(),
+            (Metadata::new(Kind::Directory, 0o700), vec![]),
+        ),
+        (
+            "null".to_owned(),
+            (
+                Metadata {
+                    rdev: 0x103,
+                    ..Metadata::new(Kind::CharDevice, 0o666)
+                },
+                vec![],
+            ),
+        ),
+    ]);
+    for number in 0..300 {
+        let mut entry = file(0o644, &format!("entry {number}"));
+        entry.0.mtime = Timestamp {
+            seconds: 1_700_000_000 + number,
+            nanoseconds: 42,
+        };
+        entry.0.xattrs = vec![(b"user.class".to_vec(), vec![b'0' + (number % 3) as u8])];
+        model.insert(format!("many/{number:04}"), entry);
+    }
+    model
+}
+
+/// Pins the bytes of an image. If this fails after a change that was not meant to alter the format, the change is
+/// wrong; if it was meant, every old image must still be read: keep the old fixture, add a new one.
+#[test]
+fn the_golden_image_keeps_its_bytes() {
+    let scratch = tempfile::tempdir().unwrap();
+    let index = scratch.path().join("golden.dgfs");
+    build(&small_tree(), &index, options()).unwrap();
+    let volume = dgfs::image::volume_path(&index, 0);
+    let sums: Vec<u32> = [&index, &volume]
+        .map(|path| dgfs::format::checksum::crc(&std::fs::read(path).unwrap()))
+        .into();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/v1.0");
+    if std::env::var_os("DGFS_WRITE_GOLDEN").is_some() {
+        std::fs::create_dir_all(&golden).unwrap();
+        std::fs::copy(&index, golden.join("small.dgfs")).unwrap();
+        std::fs::copy(&volume, golden.join("small.dgfs.data")).unwrap();
+    }
+    let kept: Vec<u32> = ["small.dgfs", "small.dgfs.data"]
+        .map(|name| dgfs::format::checksum::crc(&std::fs::read(golden.join(name)).unwrap()))
+        .into();
+    assert_eq!(sums, kept, "the bytes of an image have changed");
+}
+
+#[test]
+fn images_of_every_version_are_read() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/v1.0/small.dgfs");
+    let image = Image::open(golden).unwrap();
+    let mut model = small_tree();
+    for directory in ["bin", "many"] {
+        model.insert(
+            directory.to_owned(),
+            (Metadata::new(Kind::Directory, 0o755), vec![]),
+        );
+    }
+    check(&image, &model);
+}
+
+#[test]
+fn hard_links_share_an_inode_and_contents() {
+    let scratch = tempfile::tempdir().unwrap();
+    let index = scratch.path().join("links.dgfs");
+    let mut builder = Builder::new(&index, options()).unwrap();
+    for (path, identity) in [
+        ("b/two", 7),
+        ("a/one", 7),
+        ("c", 7),
+        ("alone", 8),
+        ("d", 9),
+        ("e", 9),
+    ] {
+        builder
+            .add(NewEntry {
+                path: path.as_bytes(),
+                metadata: Metadata::new(Kind::File, 0o644),
+                contents: Contents::Bytes(&[identity as u8; 5000]),
+                target: b"",
+                identity: Some((1, identity)),
+            })
+            .unwrap();
+    }
+    let report = builder.finish(&mut LogObserver).unwrap();
+    assert_eq!(
+        (report.header.files, report.header.data_bytes),
+        (6, 3 * 5000)
+    );
+    assert_eq!(report.header.stored_bytes, 3 * 5004);
+    let image = Image::open(&index).unwrap();
+    let node = |path: &str| image.lookup(path.as_bytes()).unwrap().unwrap();
+    let first = node("c");
+    for path in ["a/one", "b/two"] {
+        let other = node(path);
+        assert_eq!(
+            (other.ino, other.links, other.extent),
+            (first.ino, 3, first.extent)
+        );
+        let mut scratch = Vec::new();
+        assert_eq!(
+            image.read_at(&other, 0, 9000, &mut scratch).unwrap(),
+            [7; 5000]
+        );
+    }
+    assert_eq!((node("alone").links, node("d").links), (1, 2));
+    assert_eq!(image.path_of(first.ino).unwrap(), b"c");
+}
+
+#[test]
+fn what_cannot_be_packed_is_refused_by_name() {
+    let scratch = tempfile::tempdir().unwrap();
+    let long = "n".repeat(256);
+    for (path, kind) in [
+        ("a//b", ErrorKind::InvalidInput),
+        ("/a", ErrorKind::InvalidInput),
+        ("a/", ErrorKind::InvalidInput),
+        ("a/./b", ErrorKind::InvalidInput),
+        ("a/..", ErrorKind::InvalidInput),
+        ("a\0b", ErrorKind::InvalidInput),
+        (long.as_str(), ErrorKind::Limit),
+    ] {
+        let index = scratch.path().join("refused.dgfs");
+        let mut builder = Builder::new(&index, options()).unwrap();
+        let entry = NewEntry {
+            path: path.as_bytes(),
+            metadata: Metadata::new(Kind::File, 0o644),
+            contents: Contents::None,
+            target: b"",
+            identity: None,
+        };
+        assert_eq!(builder.add(entry).unwrap_err().kind(), kind, "{path:?}");
+    }
+    let left: Vec<_> = std::fs::read_dir(scratch.path()).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn an_empty_tree_is_an_image() {
+    let scratch = tempfile::tempdir().unwrap();
+    let index = scratch.path().join("empty.dgfs");
+    build(&Model::new(), &index, options()).unwrap();
+    let image = Image::open(&index).unwrap();
+    let root = image.root().unwrap();
+    assert_eq!((root.children.count, root.links), (0, 2));
+    assert!(image.lookup(b"anything").unwrap().is_none());
+    check(&image, &Model::new());
+}
