@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use dgfs::build::{BuildOptions, Observer, Phase, Progress, Report, pack_tree};
-use dgfs::{Error, Result, image};
+use dgfs::{Error, ErrorKind, Result, image};
 
 use super::output::Output;
 use super::size::parse_size;
@@ -35,6 +35,9 @@ pub(super) struct Args {
     /// Replace an image that is there already.
     #[arg(short, long)]
     force: bool,
+    /// Pack a directory without entries, which is otherwise taken for a mistake.
+    #[arg(long)]
+    allow_empty: bool,
     /// Stop at the first file that cannot be read.
     #[arg(long)]
     strict: bool,
@@ -76,6 +79,9 @@ pub(super) fn run(args: &Args, quiet: bool) -> Result<ExitCode> {
     if let Some(threads) = args.threads {
         options.threads = usize::from(threads);
     }
+    if !args.allow_empty {
+        refuse_empty(&args.source)?;
+    }
     let mut terminal = Terminal::new(!quiet && !args.json);
     let report = pack_tree(&args.source, &args.image, options, &mut terminal)?;
     terminal.bar.finish_and_clear();
@@ -85,6 +91,20 @@ pub(super) fn run(args: &Args, quiet: bool) -> Result<ExitCode> {
         print_summary(&args.image, &report)?;
     }
     Ok(super::exit_code(report.problems))
+}
+
+/// An empty source is nearly always a file system that is not mounted, or a path with a typing error.
+fn refuse_empty(source: &Path) -> Result<()> {
+    let mut entries = std::fs::read_dir(source)
+        .map_err(|error| Error::io(source, "read the directory", error))?;
+    match entries.next() {
+        Some(_) => Ok(()),
+        None => Err(Error::new(
+            ErrorKind::InvalidInput,
+            "the directory is empty; --allow-empty packs it all the same",
+        )
+        .at_path(source)),
+    }
 }
 
 /// Shows problems as lines and progress as a bar, the latter on a terminal only.
