@@ -183,6 +183,12 @@ fn paths_that_are_not_there_are_named() {
         assert_refused(&dgfs(&[&"stat", &image, &path]), path, "stat");
         assert_refused(&dgfs(&[&"cat", &image, &path]), path, "cat");
     }
+    // A path cannot fake lines or move the cursor.
+    assert_refused(
+        &dgfs(&[&"ls", &image, &"no\nwhere\x1b[2J"]),
+        "no\\012where\\033[2J",
+        "ls",
+    );
     // One of two: done, but not all of it.
     let ran = dgfs(&[&"cat", &image, &"nowhere", &"small"]);
     assert_eq!((ran.code, &ran.out[..]), (Some(1), &b"some text\n"[..]));
@@ -491,6 +497,19 @@ fn reindex_recovers_the_index_bit_for_bit() {
         .collect();
     assert_eq!(left.len(), 4, "{left:?}");
 
+    // What a killed run left is no hindrance.
+    fs::remove_file(&recovered).unwrap();
+    let pending = scene.at("recovered.01234567.part");
+    fs::write(&pending, vec![b'x'; 1 << 20]).unwrap();
+    recover().fine();
+    assert!(fs::read(&recovered).unwrap() == index && !pending.exists());
+    // One at work is.
+    let busy = fs::File::create(&pending).unwrap();
+    rustix::fs::flock(&busy, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let ran = dgfs(&[&"reindex", &volume, &"-o", &recovered, &"--force"]);
+    assert_refused(&ran, "another run", "two at once");
+    drop(busy);
+
     // A damaged copy is still the best there is, but it is not passed over in silence.
     let start = fs::metadata(&volume).unwrap().len() - 4096 - index.len() as u64;
     flip(&volume, start + 4096 + 50);
@@ -509,6 +528,19 @@ fn reindex_recovers_the_index_bit_for_bit() {
     assert_refused(&ran, "--no-index-copy", "no copy");
     let ran = dgfs(&[&"reindex", &scene.image(), &"-o", &scene.at("none")]);
     assert_refused(&ran, "not a dgfs volume", "an index is no volume");
+}
+
+#[test]
+fn quiet_commands_say_nothing_if_all_is_well() {
+    let scene = Scene::packed(one_of_everything);
+    let out = scene.at("out");
+    for ran in [
+        dgfs(&[&"verify", &"-q", &scene.image()]).fine(),
+        dgfs(&[&"extract", &"-q", &scene.image(), &out, &"small"]).fine(),
+        dgfs(&[&"-q", &"pack", &scene.source(), &scene.at("again.dgfs")]).fine(),
+    ] {
+        assert_eq!(ran.text(), "");
+    }
 }
 
 #[test]

@@ -10,15 +10,22 @@ mod packing;
 use std::fs;
 use std::path::Path;
 
+use dgfs::format::PAGE_BYTES;
+use dgfs::format::checksum::seal_page;
 use dgfs::read::{Image, VerifyOptions};
 use packing::{Scene, dgfs, flip, one_of_everything};
 
+/// Names that hardly compress, so that they take several pages.
+fn many_files(directory: &Path, count: u32) {
+    for number in 0..count {
+        let name = format!("{:x}", number.wrapping_mul(2_654_435_761));
+        fs::write(directory.join(name), number.to_string()).unwrap();
+    }
+}
+
 fn several_pages(root: &Path) {
     one_of_everything(root);
-    for number in 0..3_000u32 {
-        let name = format!("{:x}", number.wrapping_mul(2_654_435_761));
-        fs::write(root.join("a").join(name), number.to_string()).unwrap();
-    }
+    many_files(&root.join("a"), 3_000);
 }
 
 /// Faults found in the image made of these bytes; `None` if it cannot be opened.
@@ -60,6 +67,59 @@ fn a_changed_byte_anywhere_is_found() {
             "{length} bytes of the volume"
         );
     }
+}
+
+/// Pages whose checksum is right but whose bytes are not, as a careless or hostile writer would make them.
+#[test]
+fn sealed_nonsense_neither_panics_nor_hangs() {
+    let scene = Scene::packed(|root| {
+        for directory in ["b", "b/c", "d"] {
+            fs::create_dir(root.join(directory)).unwrap();
+            many_files(&root.join(directory), 500);
+        }
+    });
+    let index = fs::read(scene.image()).unwrap();
+    let volume = fs::read(scene.volume()).unwrap();
+    let header = Image::open(scene.image()).unwrap().header().clone();
+    let mut seed = 1u64;
+    let mut random = |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (seed >> 33) % below
+    };
+    let mut noticed = 0;
+    for case in 0..1_500 {
+        let mut index = index.clone();
+        let number = 1 + random(header.root_page());
+        let start = usize::try_from(number * PAGE_BYTES).unwrap();
+        let page = index[start..].first_chunk_mut().unwrap();
+        // Mostly in the numbers before the compressed parts, whose damage zstd finds by itself.
+        let reach = if random(4) > 0 { 60 } else { PAGE_BYTES - 4 };
+        let at = 4 + random(reach);
+        page[usize::try_from(at).unwrap()] ^= 1 << random(8);
+        seal_page(&header.uuid, number, page);
+        let volumes: Vec<Box<dyn dgfs::read::ReadAt>> = vec![Box::new(volume.clone())];
+        let image = Image::options()
+            .open_parts(Box::new(index), volumes)
+            .unwrap();
+        let faults = image.verify(&VerifyOptions::default(), &mut |_| {}).faults;
+        // The copy of the index in the volume differs, whatever else does.
+        assert!(faults > 0, "page {number}, byte {at}");
+        noticed += u64::from(faults > 1);
+        let mut left = header.entries;
+        let _ = image.walk(0, &mut |_, _, node| {
+            let _ = image.lookup_in(node, b"x");
+            let _ = image.path_of(node.ino);
+            left -= 1;
+            left > 0
+        });
+        if case % 50 == 0 {
+            let out = tempfile::tempdir().unwrap();
+            let options = dgfs::extract::ExtractOptions::default();
+            let _ = dgfs::extract::extract_tree(&image, out.path(), &[], &options, &mut |_| {});
+        }
+    }
+    // Flipped bits of times, modes and the like are as good as others.
+    assert!(noticed > 1_000, "{noticed}");
 }
 
 #[test]

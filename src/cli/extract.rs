@@ -9,6 +9,7 @@ use dgfs::extract::{ExtractOptions, extract_tree};
 
 use super::open_image::{ImageArgs, inner_path};
 use super::output::Output;
+use super::progress::with_progress;
 
 /// Owners, and set-user-id and set-group-id bits, are restored for root alone, unless asked for.
 #[derive(Debug, clap::Args)]
@@ -53,28 +54,36 @@ impl Args {
     }
 }
 
-pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+pub(crate) fn run(args: &Args, quiet: bool) -> Result<ExitCode> {
     let image = args.image.open()?;
     let paths: Vec<_> = args.paths.iter().map(|path| inner_path(path)).collect();
-    let extracted = extract_tree(
-        &image,
-        &args.destination,
-        &paths,
-        &args.options(),
-        &mut |error| super::complain(&error),
-    )?;
-    let mut output = Output::new();
-    output.line(format_args!(
-        "{} files, {} directories, {} symlinks, {} others, {} hard links, {} bytes, {} problems",
-        extracted.files,
-        extracted.directories,
-        extracted.symlinks,
-        extracted.others,
-        extracted.hard_links,
-        extracted.bytes,
-        extracted.problems
-    ))?;
-    output.finish()?;
+    // How large a part is, is not known before it is read.
+    let no_bar = quiet || !paths.is_empty();
+    let total = image.header().stored_bytes + image.header().index_length;
+    let extracted = with_progress(&image, total, no_bar, |bar| {
+        let mut complain = |error| bar.suspend(|| super::complain(&error));
+        extract_tree(
+            &image,
+            &args.destination,
+            &paths,
+            &args.options(),
+            &mut complain,
+        )
+    })?;
+    if !quiet {
+        let mut output = Output::new();
+        output.line(format_args!(
+            "{} files, {} directories, {} symlinks, {} others, {} hard links, {} bytes, {} problems",
+            extracted.files,
+            extracted.directories,
+            extracted.symlinks,
+            extracted.others,
+            extracted.hard_links,
+            extracted.bytes,
+            extracted.problems
+        ))?;
+        output.finish()?;
+    }
     if extracted.entries() == 0 && extracted.problems > 0 {
         return Ok(super::FAILED.into());
     }

@@ -19,6 +19,7 @@ mod mount_helper;
 mod open_image;
 mod output;
 mod pack;
+mod progress;
 mod reindex;
 mod size;
 mod stat;
@@ -110,12 +111,12 @@ impl Cli {
             Command::Cat(args) => cat::run(&args),
             Command::Stat(args) => stat::run(&args),
             Command::Info(args) => info::run(&args),
-            Command::Extract(args) => extract::run(&args),
+            Command::Extract(args) => extract::run(&args, self.quiet),
             #[cfg(feature = "mount")]
             Command::Mount(args) => mount::run(args),
             #[cfg(feature = "mount")]
             Command::Umount(args) => umount::run(&args),
-            Command::Verify(args) => verify::run(&args),
+            Command::Verify(args) => verify::run(&args, self.quiet),
             Command::Reindex(args) => reindex::run(&args),
         }
     }
@@ -130,10 +131,11 @@ pub(crate) fn arguments() -> Vec<OsString> {
     arguments
 }
 
-/// Reports a problem on standard error: `what` is `PATH: cause`.
+/// Reports a problem on standard error: `what` is `PATH: cause`. It stays one line, and does nothing to the terminal,
+/// whatever bytes the path has.
 #[expect(clippy::print_stderr, reason = "the tool's own voice")]
 pub(crate) fn complain(what: &dyn Display) {
-    eprintln!("dgfs: {what}");
+    eprintln!("dgfs: {}", escape::Escaped(what.to_string().as_bytes()));
 }
 
 /// [`ExitCode`] of a command that met this many problems.

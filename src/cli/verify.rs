@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::json_entry::text;
 use super::open_image::ImageArgs;
 use super::output::Output;
+use super::progress::with_progress;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -60,17 +61,23 @@ impl JsonFault {
     }
 }
 
-pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+pub(crate) fn run(args: &Args, quiet: bool) -> Result<ExitCode> {
     let image = args.image.open()?;
+    let header = image.header();
+    let contents = if args.quick { 0 } else { header.stored_bytes };
+    // The index is read as well, and its copy.
+    let total = contents + 2 * header.index_length;
     let mut output = Output::new();
     let mut printed = Ok(());
     let options = VerifyOptions { quick: args.quick };
-    let verified = image.verify(&options, &mut |fault| {
-        if !args.json {
-            super::complain(&fault);
-        } else if printed.is_ok() {
-            printed = output.json(&JsonFault::new(&fault));
-        }
+    let verified = with_progress(&image, total, quiet, |bar| {
+        image.verify(&options, &mut |fault| {
+            if !args.json {
+                bar.suspend(|| super::complain(&fault));
+            } else if printed.is_ok() {
+                printed = output.json(&JsonFault::new(&fault));
+            }
+        })
     });
     printed?;
     if args.json {
@@ -79,7 +86,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             bytes: verified.bytes,
             faults: verified.faults,
         })?;
-    } else {
+    } else if !quiet {
         output.line(format_args!(
             "{} entries, {} bytes, {} faults",
             verified.entries, verified.bytes, verified.faults

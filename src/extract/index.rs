@@ -1,14 +1,18 @@
 //! The index out of the copy that volume 0 holds.
 
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+use tempfile::{NamedTempFile, TempPath};
 
 use crate::format::checksum::page_is_sound;
 use crate::format::header::Header;
 use crate::format::volume::{decode_header, decode_trailer};
 use crate::format::{PAGE_BYTES, PAGE_SIZE};
+use crate::image::pending_path;
 use crate::{Error, ErrorKind, Result};
 
 /// Bytes copied at once; a multiple of the page size.
@@ -29,21 +33,7 @@ pub fn extract_index(
     if !force && image.symlink_metadata().is_ok() {
         return Err(exists(image));
     }
-    let mut prefix = image
-        .file_name()
-        .ok_or_else(|| Error::new(ErrorKind::InvalidInput, "names no file").at_path(image))?
-        .to_owned();
-    prefix.push(".");
-    let parent = match image.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    let mut output = tempfile::Builder::new()
-        .prefix(&prefix)
-        .suffix(".part")
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(parent)
-        .map_err(|e| Error::io(parent, "create a file in", e))?;
+    let mut output = create_pending(&pending_path(image, &copy.header.uuid))?;
     copy.write_to(output.as_file_mut(), fault)
         .map_err(|e| e.at_path(image))?;
     let synced = output.as_file().sync_all();
@@ -57,10 +47,29 @@ pub fn extract_index(
         io::ErrorKind::AlreadyExists => exists(image),
         _ => Error::io(image, "create", e.error),
     })?;
+    let parent = match image.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
     File::open(parent)
         .and_then(|directory| directory.sync_all())
         .map_err(|e| Error::io(parent, "sync", e))?;
     Ok(copy.header.index_length)
+}
+
+/// Makes the file at `path`, which goes away again unless it is persisted. What an interrupted run left there is
+/// used again; a lock tells it from one that is still at work.
+fn create_pending(path: &Path) -> Result<NamedTempFile> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = open(path, flags, Mode::from_raw_mode(0o666))
+        .map(File::from)
+        .map_err(|e| Error::io(path, "create", e))?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+        Error::new(ErrorKind::Exists, "is being written by another run").at_path(path)
+    })?;
+    file.set_len(0).map_err(|e| Error::io(path, "write", e))?;
+    let path = TempPath::try_from_path(path).map_err(|e| Error::io(path, "create", e))?;
+    Ok(NamedTempFile::from_parts(file, path))
 }
 
 fn exists(image: &Path) -> Error {
