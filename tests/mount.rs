@@ -1,5 +1,6 @@
 //! The mount, from the inside of the process that serves it: what it shows, and with how few requests.
 
+#![cfg(feature = "mount")]
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot be prepared has failed"

@@ -1,5 +1,6 @@
 //! `dgfs mount` and `dgfs umount` as programs: processes, signals, messages and exit codes.
 
+#![cfg(feature = "mount")]
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot be prepared has failed"

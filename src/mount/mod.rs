@@ -46,6 +46,20 @@ const READ_AHEAD_KIB: u32 = 1024;
 /// Root mounts directly; other users need `fusermount3`. The directory may hold files, which the mount
 /// hides. Fails with [`ErrorKind::Mount`] if the directory, the device or the system do not
 /// allow it, and with [`ErrorKind::NotFound`] if the sub-directory to show is not in the image.
+///
+/// ```no_run
+/// use dgfs::mount::{MountOptions, Operation, mount};
+/// use dgfs::read::Image;
+/// use std::{path::Path, sync::Arc};
+///
+/// # fn main() -> dgfs::Result<()> {
+/// let image = Arc::new(Image::open("photos.dgfs")?);
+/// let mounted = mount(image, Path::new("/photos"), &MountOptions::default())?;
+/// let first = std::fs::read("/photos/2024/first.jpg");
+/// println!("{} reads", mounted.counters().get(Operation::Read));
+/// mounted.unmount()
+/// # }
+/// ```
 pub fn mount(image: Arc<Image>, directory: &Path, options: &MountOptions) -> Result<Mounted> {
     let directory = point::check(directory)?;
     let fs = PackFs::new(image.clone(), options.view.clone())?;
