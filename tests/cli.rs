@@ -125,6 +125,8 @@ fn bad_usage_is_refused() {
     let image = scene.image();
     let text = scene.at("text");
     fs::write(&text, "no directory").unwrap();
+    let empty = scene.at("empty");
+    fs::create_dir(&empty).unwrap();
     let out = scene.at("x.dgfs");
     let cases: Vec<(&str, Vec<&dyn AsRef<OsStr>>, &str)> = vec![
         ("nothing", vec![], "Usage"),
@@ -142,6 +144,11 @@ fn bad_usage_is_refused() {
             "/no/such/source",
         ),
         ("source is a file", vec![&"pack", &text, &out], "text"),
+        (
+            "source is empty",
+            vec![&"pack", &empty, &out],
+            "--allow-empty",
+        ),
         ("image exists", vec![&"pack", &"/bin", &image], "--force"),
         (
             "tiny memory",

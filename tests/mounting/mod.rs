@@ -62,7 +62,7 @@ impl Scene {
         fs::create_dir(scene.mount_point()).unwrap();
         fill(&scene.tree());
         let output = Command::new(DGFS)
-            .arg("pack")
+            .args(["pack", "--allow-empty"])
             .arg("-q")
             .arg(scene.tree())
             .arg(scene.image())

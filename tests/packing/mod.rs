@@ -133,7 +133,16 @@ impl Scene {
 
 /// Packs `source` with a fixed identity.
 pub(crate) fn pack(source: &Path, image: &Path) {
-    dgfs(&[&"pack", &"-q", &"--uuid", &UUID, &source, &image]).fine();
+    dgfs(&[
+        &"pack",
+        &"-q",
+        &"--allow-empty",
+        &"--uuid",
+        &UUID,
+        &source,
+        &image,
+    ])
+    .fine();
 }
 
 /// A tree with one of everything that an image can hold and this user can make.
