@@ -101,8 +101,8 @@ class Leaf:
             require(1 <= count <= len(self.entries) - at, "entries of the runs and of the page disagree")
             if far:
                 require(not suffix, "far run with a path")
-                parent = self.ordinal - argument
-                require(0 <= parent, "parent of a far run before the root")
+                parent = self.ordinal + at - argument
+                require(argument > 0 <= parent, "far run without a possible parent")
                 runs.append(Run(self.entries[at : at + count], 1, parent, None))
                 before = b""
             else:
