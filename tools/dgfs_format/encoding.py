@@ -15,38 +15,45 @@ except ImportError:
     except ImportError:
         sys.exit("dgfs_reader: no zstd module: install python3-zstandard (Debian) or zstandard (PyPI)")
 
+try:
+    from google_crc32c import value as fast_crc32c
+except ImportError:
+    try:
+        from crc32c import crc32c as fast_crc32c
+    except ImportError:
+        fast_crc32c = None
+
 PAGE = 4096
 ZSTD_MAGIC = bytes.fromhex("28 B5 2F FD")
 
 
-try:
-    from google_crc32c import value as crc32c
-except ImportError:
+@functools.cache
+def crc_tables():
+    """Tables that take a byte, and the low and the high half of four bytes at once."""
+    byte = []
+    for value in range(256):
+        for _ in range(8):
+            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
+        byte.append(value)
+    high = [(half := v >> 8 ^ byte[v & 255]) >> 8 ^ byte[half & 255] for v in range(1 << 16)]
+    low = [v >> 16 ^ high[v & 0xFFFF] for v in high]
+    return byte, low, high
 
-    @functools.cache
-    def crc_tables():
-        """Tables that take a byte, and the low and the high half of four bytes at once."""
-        byte = []
-        for value in range(256):
-            for _ in range(8):
-                value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
-            byte.append(value)
-        high = [(half := v >> 8 ^ byte[v & 255]) >> 8 ^ byte[half & 255] for v in range(1 << 16)]
-        low = [v >> 16 ^ high[v & 0xFFFF] for v in high]
-        return byte, low, high
 
-    def crc32c(data):
-        byte, low, high = crc_tables()
-        crc = 0xFFFFFFFF
-        whole = len(data) & ~3
-        for start in range(0, whole, 1 << 16):
-            piece = data[start : min(start + (1 << 16), whole)]
-            for word in struct.unpack(f"<{len(piece) // 4}I", piece):
-                crc ^= word
-                crc = low[crc & 0xFFFF] ^ high[crc >> 16]
-        for value in data[whole:]:
-            crc = crc >> 8 ^ byte[(crc ^ value) & 255]
-        return crc ^ 0xFFFFFFFF
+def crc32c(data):
+    if fast_crc32c:
+        return fast_crc32c(data)
+    byte, low, high = crc_tables()
+    crc = 0xFFFFFFFF
+    whole = len(data) & ~3
+    for start in range(0, whole, 1 << 16):
+        piece = data[start : min(start + (1 << 16), whole)]
+        for word in struct.unpack(f"<{len(piece) // 4}I", piece):
+            crc ^= word
+            crc = low[crc & 0xFFFF] ^ high[crc >> 16]
+    for value in data[whole:]:
+        crc = crc >> 8 ^ byte[(crc ^ value) & 255]
+    return crc ^ 0xFFFFFFFF
 
 
 def unzigzag(number):

@@ -1,6 +1,7 @@
 """An open image: its header, sections, pages, blobs and volumes."""
 
 import bisect
+import functools
 import itertools
 import os
 import stat
@@ -20,6 +21,8 @@ class Image:
     def __init__(self, path, data_paths=(), strict=False):
         self.path, self.data_paths, self.strict = path, data_paths, strict
         self.volumes = {}
+        # A search from directory to directory meets the same pages again and again.
+        self.decode = functools.lru_cache(maxsize=4)(self.decode)
         self.open_index()
         if self.header.warnings:
             warn(path, f"unknown features {self.header.warnings:#x}, going on without them")
@@ -80,10 +83,13 @@ class Image:
         require(crc32c(checked) == int.from_bytes(page[:4], "little"), "wrong checksum")
         return page
 
+    def decode(self, number):
+        return Leaf(self, number) if number <= self.header.leaves else Inner(self, number)
+
     def load(self, number, child=None):
         """A page of the tree. `child` is what its parent says of it; only the root page has none."""
         try:
-            node = Leaf(self, number) if number <= self.header.leaves else Inner(self, number)
+            node = self.decode(number)
             if child:
                 told = (child.level, child.ordinal, child.position)
                 require(

@@ -1,0 +1,279 @@
+//! The Python reader in `tools/` knows `docs/format.md` and nothing of this crate. What the crate
+//! packs it must read, and see the same as the crate does.
+//!
+//! Needs python3 with a Zstandard module; without them the tests print SKIPPED.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps, makedev, mkdirat, mknodat, openat,
+    utimensat,
+};
+use tempfile::TempDir;
+
+/// Runs the Python reader; `None` if there is no python3.
+fn run_reader(arguments: &[OsString]) -> std::io::Result<Output> {
+    Command::new("python3")
+        .arg("-B")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/dgfs_reader.py"))
+        .args(arguments)
+        .output()
+}
+
+/// Says which test does not run, if this machine lacks what the Python reader needs.
+fn skipped(test: &str) -> bool {
+    let missing = match run_reader(&["--help".into()]) {
+        Ok(output) if output.status.success() => return false,
+        Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
+        Err(error) => format!("python3: {error}"),
+    };
+    println!("SKIPPED {test}: {}", missing.trim());
+    true
+}
+
+/// Standard output of a command that must succeed without a complaint.
+fn output_of(output: &Output, what: &[OsString]) -> Vec<u8> {
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{what:?}: {complaint}");
+    assert_eq!(complaint, "", "{what:?}");
+    output.stdout.clone()
+}
+
+/// An image in a directory of its own.
+struct Packed {
+    directory: TempDir,
+    volumes: usize,
+}
+
+impl Packed {
+    fn new(source: &Path, volumes: usize) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let packed = Self { directory, volumes };
+        packed.dgfs("pack", &["-q".as_ref(), source.as_os_str()]);
+        packed
+    }
+
+    /// COMMAND, OPTIONS, `--data` for each volume if there are several, IMAGE.
+    fn arguments(&self, command: &str, options: &[&OsStr]) -> Vec<OsString> {
+        let mut arguments = vec![OsString::from(command)];
+        arguments.extend(options.iter().map(OsString::from));
+        for number in (0..self.volumes).filter(|_| self.volumes > 1) {
+            arguments.push("--data".into());
+            arguments.push(
+                self.directory
+                    .path()
+                    .join(format!("volume {number}"))
+                    .into(),
+            );
+        }
+        arguments.push(self.directory.path().join("tree.dgfs").into());
+        arguments
+    }
+
+    fn dgfs(&self, command: &str, options: &[&OsStr]) -> Vec<u8> {
+        let arguments = self.arguments(command, options);
+        let mut dgfs = Command::new(env!("CARGO_BIN_EXE_dgfs"));
+        output_of(&dgfs.args(&arguments).output().unwrap(), &arguments)
+    }
+
+    fn reader(&self, command: &str, options: &[&OsStr], path: Option<&OsStr>) -> Vec<u8> {
+        let mut arguments = self.arguments(command, options);
+        arguments.extend(path.map(OsString::from));
+        output_of(&run_reader(&arguments).unwrap(), &arguments)
+    }
+
+    fn cat(&self, path: impl AsRef<OsStr>) -> Vec<u8> {
+        self.reader("cat", &[], Some(path.as_ref()))
+    }
+
+    /// Compares both listings and returns one.
+    fn compare_listings(&self) -> String {
+        let ours = String::from_utf8(self.dgfs("ls", &["-lRi".as_ref()])).unwrap();
+        let theirs = String::from_utf8(self.reader("ls", &["-i".as_ref()], None)).unwrap();
+        // Line by line, because whole listings are too long to print.
+        for (our, their) in ours.lines().zip(theirs.lines()) {
+            assert_eq!(our, their);
+        }
+        assert_eq!(ours.len(), theirs.len(), "one listing is longer");
+        ours
+    }
+
+    /// Compares both listings and has the Python reader check everything. Returns the listing.
+    fn compare(&self) -> String {
+        let listing = self.compare_listings();
+        let verdict = String::from_utf8(self.reader("verify", &[], None)).unwrap();
+        let expected = format!("{} entries, 0 faults\n", listing.lines().count());
+        assert_eq!(verdict, expected);
+        listing
+    }
+}
+
+fn set_mtime(path: &Path, tv_sec: i64, tv_nsec: i64) {
+    let time = Timespec { tv_sec, tv_nsec };
+    let times = Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
+    utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+}
+
+fn odd_names(root: &Path) {
+    let names: [&[u8]; 9] = [
+        b"tab\there",
+        b"back\\slash",
+        b"not utf-8 \xff\xc3",
+        b"new\nline",
+        b"\x7f",
+        "déjà vu \u{85}".as_bytes(),
+        &[b'n'; 255],
+        b"-",
+        b"...",
+    ];
+    for name in names {
+        fs::write(root.join(OsStr::from_bytes(name)), name).unwrap();
+    }
+    for target in [&b"x"[..], b"odd \xfe \\ \n", &[b't'; 4095]] {
+        let link = root.join(format!("link of {}", target.len()));
+        symlink(OsStr::from_bytes(target), link).unwrap();
+    }
+}
+
+fn odd_modes_and_times(root: &Path) {
+    for mode in [0o4755, 0o2644, 0o1666, 0o7000, 0o000] {
+        let path = root.join(format!("mode {mode:o}"));
+        fs::write(&path, b"mode").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    for seconds in [-1, 0, -2_000_000_000, 4_102_444_800] {
+        let path = root.join(format!("time {seconds}"));
+        fs::write(&path, b"time").unwrap();
+        set_mtime(&path, seconds, 999_999_999);
+    }
+}
+
+/// Hard links of two kinds, special files, and the empty ones.
+fn odd_kinds(root: &Path) {
+    fs::write(root.join("empty"), b"").unwrap();
+    fs::create_dir(root.join("empty directory")).unwrap();
+    fs::create_dir_all(root.join("some/where")).unwrap();
+    fs::write(root.join("some/where/first"), b"three names").unwrap();
+    fs::hard_link(root.join("some/where/first"), root.join("other name")).unwrap();
+    fs::hard_link(root.join("some/where/first"), root.join("some/third name")).unwrap();
+    symlink("target", root.join("a link")).unwrap();
+    fs::hard_link(root.join("a link"), root.join("some/link")).unwrap();
+    drop(UnixListener::bind(root.join("socket")).unwrap());
+    mknodat(CWD, root.join("fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+    for (name, kind, device) in [
+        ("character", FileType::CharacterDevice, makedev(1, 3)),
+        ("block", FileType::BlockDevice, makedev(4000, 70_000)),
+    ] {
+        if let Err(error) = mknodat(CWD, root.join(name), kind, Mode::RUSR, device) {
+            println!("SKIPPED {name} device: {error}");
+        }
+    }
+}
+
+/// A directory of `count` files and as many sub-directories, every second of them with a child.
+fn wide(root: &Path, count: usize) {
+    fs::create_dir(root).unwrap();
+    for number in 0..count {
+        fs::write(root.join(format!("file {number}")), number.to_string()).unwrap();
+        let directory = root.join(format!("sub {number}"));
+        fs::create_dir(&directory).unwrap();
+        if number % 2 == 0 {
+            fs::create_dir(directory.join("below")).unwrap();
+        }
+    }
+}
+
+/// A chain of directories that leads to a path of about `length` bytes, each with a file.
+fn deep(root: &Path, name: &str, length: usize) {
+    fs::create_dir(root).unwrap();
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let create = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
+    let mut at: OwnedFd = openat(CWD, root, flags, Mode::empty()).unwrap();
+    for level in 1..=length / (name.len() + 1) {
+        mkdirat(&at, name, Mode::RWXU).unwrap();
+        at = openat(at.as_fd(), name, flags, Mode::empty()).unwrap();
+        let mut file = File::from(openat(&at, "file", create, Mode::RUSR).unwrap());
+        write!(file, "level {level}").unwrap();
+    }
+}
+
+#[test]
+fn odd_wide_and_deep_trees_read_alike() {
+    if skipped("odd_wide_and_deep_trees_read_alike") {
+        return;
+    }
+    let source = tempfile::tempdir().unwrap();
+    let root = source.path();
+    odd_names(root);
+    odd_modes_and_times(root);
+    odd_kinds(root);
+    wide(&root.join("wide"), 5000);
+    deep(&root.join("deep"), "a name of some length", 9000);
+    deep(&root.join("very deep"), "d", 3000);
+    let packed = Packed::new(root, 1);
+    let listing = packed.compare();
+
+    let longest = listing.lines().map(str::len).max().unwrap();
+    assert!(longest > 9000, "the longest line has {longest} bytes");
+    assert!(listing.contains("not utf-8 \\377\\303"));
+    assert_eq!(packed.cat("some/third name"), b"three names");
+    assert_eq!(packed.cat("wide/file 4321"), b"4321");
+    // On both sides of 1024 bytes of parent path, and past PATH_MAX.
+    for level in [1, 45, 46, 47, 48, 400] {
+        let path = format!("deep/{}file", "a name of some length/".repeat(level));
+        assert_eq!(packed.cat(path), format!("level {level}").as_bytes());
+    }
+}
+
+#[test]
+fn chunked_files_with_holes_in_several_volumes_read_alike() {
+    const MIB: u64 = 1 << 20;
+
+    if skipped("chunked_files_with_holes_in_several_volumes_read_alike") {
+        return;
+    }
+    let source = tempfile::tempdir().unwrap();
+    // Chunks have at most 16 MiB. A table block takes 510 rows.
+    for (name, size) in [("small", 1), ("two", 16 * MIB + 1), ("large", 40 * MIB)] {
+        let file = File::create(source.path().join(name)).unwrap();
+        file.set_len(size).unwrap();
+        if size > MIB {
+            file.write_all_at(&[7; 10], 9 * MIB - 5).unwrap();
+            file.write_all_at(b"!", size - 1).unwrap();
+        }
+    }
+    let packed = Packed::new(source.path(), 2);
+    packed.compare();
+    for name in ["small", "two", "large"] {
+        let expected = fs::read(source.path().join(name)).unwrap();
+        assert!(packed.cat(name) == expected, "contents of {name}");
+    }
+}
+
+#[test]
+fn documentation_of_this_machine_reads_alike() {
+    let source = Path::new("/usr/share/doc");
+    if skipped("documentation_of_this_machine_reads_alike") {
+        return;
+    }
+    if !source.is_dir() {
+        println!(
+            "SKIPPED documentation_of_this_machine_reads_alike: no {}",
+            source.display()
+        );
+        return;
+    }
+    // Checksums of so many contents would take plain Python a minute.
+    Packed::new(source, 1).compare_listings();
+}
