@@ -3,6 +3,12 @@
 //!
 //! Needs python3 with a Zstandard module; without them the tests print SKIPPED.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot be prepared has failed, and one that is skipped says so"
+)]
+
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -19,24 +25,34 @@ use rustix::fs::{
 };
 use tempfile::TempDir;
 
-/// Runs the Python reader; `None` if there is no python3.
-fn run_reader(arguments: &[OsString]) -> std::io::Result<Output> {
-    Command::new("python3")
+/// Runs the Python reader with one interpreter.
+fn run_with(python: &str, arguments: &[OsString]) -> std::io::Result<Output> {
+    Command::new(python)
         .arg("-B")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/dgfs_reader.py"))
         .args(arguments)
         .output()
 }
 
-/// Says which test does not run, if this machine lacks what the Python reader needs.
-fn skipped(test: &str) -> bool {
-    let missing = match run_reader(&["--help".into()]) {
-        Ok(output) if output.status.success() => return false,
-        Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
-        Err(error) => format!("python3: {error}"),
-    };
-    println!("SKIPPED {test}: {}", missing.trim());
-    true
+/// The interpreter that has what the Python reader needs: the first in the path, or else the
+/// system's own, for which the distribution packs its modules. Without one, says which test does
+/// not run.
+fn python(test: &str) -> Option<&'static str> {
+    let mut missing = Vec::new();
+    for python in ["python3", "/usr/bin/python3"] {
+        match run_with(python, &["--help".into()]) {
+            Ok(output) if output.status.success() => return Some(python),
+            Ok(output) => {
+                let complaint = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+                let expected = complaint.starts_with("dgfs_reader: no zstd module");
+                assert!(expected, "{python}: {complaint}");
+                missing.push(complaint);
+            }
+            Err(error) => missing.push(format!("{python}: {error}")),
+        }
+    }
+    println!("SKIPPED {test}: {}", missing.join("; "));
+    None
 }
 
 /// Standard output of a command that must succeed without a complaint.
@@ -49,14 +65,19 @@ fn output_of(output: &Output, what: &[OsString]) -> Vec<u8> {
 
 /// An image in a directory of its own.
 struct Packed {
+    python: &'static str,
     directory: TempDir,
     volumes: usize,
 }
 
 impl Packed {
-    fn new(source: &Path, volumes: usize) -> Self {
+    fn new(python: &'static str, source: &Path, volumes: usize) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let packed = Self { directory, volumes };
+        let packed = Self {
+            python,
+            directory,
+            volumes,
+        };
         packed.dgfs("pack", &["-q".as_ref(), source.as_os_str()]);
         packed
     }
@@ -87,7 +108,7 @@ impl Packed {
     fn reader(&self, command: &str, options: &[&OsStr], path: Option<&OsStr>) -> Vec<u8> {
         let mut arguments = self.arguments(command, options);
         arguments.extend(path.map(OsString::from));
-        output_of(&run_reader(&arguments).unwrap(), &arguments)
+        output_of(&run_with(self.python, &arguments).unwrap(), &arguments)
     }
 
     fn cat(&self, path: impl AsRef<OsStr>) -> Vec<u8> {
@@ -116,8 +137,11 @@ impl Packed {
     }
 }
 
-fn set_mtime(path: &Path, tv_sec: i64, tv_nsec: i64) {
-    let time = Timespec { tv_sec, tv_nsec };
+fn set_mtime(path: &Path, seconds: i64, nanoseconds: i64) {
+    let time = Timespec {
+        tv_sec: seconds,
+        tv_nsec: nanoseconds,
+    };
     let times = Timestamps {
         last_access: time,
         last_modification: time,
@@ -210,9 +234,9 @@ fn deep(root: &Path, name: &str, length: usize) {
 
 #[test]
 fn odd_wide_and_deep_trees_read_alike() {
-    if skipped("odd_wide_and_deep_trees_read_alike") {
+    let Some(python) = python("odd_wide_and_deep_trees_read_alike") else {
         return;
-    }
+    };
     let source = tempfile::tempdir().unwrap();
     let root = source.path();
     odd_names(root);
@@ -221,7 +245,7 @@ fn odd_wide_and_deep_trees_read_alike() {
     wide(&root.join("wide"), 5000);
     deep(&root.join("deep"), "a name of some length", 9000);
     deep(&root.join("very deep"), "d", 3000);
-    let packed = Packed::new(root, 1);
+    let packed = Packed::new(python, root, 1);
     let listing = packed.compare();
 
     let longest = listing.lines().map(str::len).max().unwrap();
@@ -240,9 +264,9 @@ fn odd_wide_and_deep_trees_read_alike() {
 fn chunked_files_with_holes_in_several_volumes_read_alike() {
     const MIB: u64 = 1 << 20;
 
-    if skipped("chunked_files_with_holes_in_several_volumes_read_alike") {
+    let Some(python) = python("chunked_files_with_holes_in_several_volumes_read_alike") else {
         return;
-    }
+    };
     let source = tempfile::tempdir().unwrap();
     // Chunks have at most 16 MiB. A table block takes 510 rows.
     for (name, size) in [("small", 1), ("two", 16 * MIB + 1), ("large", 40 * MIB)] {
@@ -253,7 +277,7 @@ fn chunked_files_with_holes_in_several_volumes_read_alike() {
             file.write_all_at(b"!", size - 1).unwrap();
         }
     }
-    let packed = Packed::new(source.path(), 2);
+    let packed = Packed::new(python, source.path(), 2);
     packed.compare();
     for name in ["small", "two", "large"] {
         let expected = fs::read(source.path().join(name)).unwrap();
@@ -264,9 +288,9 @@ fn chunked_files_with_holes_in_several_volumes_read_alike() {
 #[test]
 fn documentation_of_this_machine_reads_alike() {
     let source = Path::new("/usr/share/doc");
-    if skipped("documentation_of_this_machine_reads_alike") {
+    let Some(python) = python("documentation_of_this_machine_reads_alike") else {
         return;
-    }
+    };
     if !source.is_dir() {
         println!(
             "SKIPPED documentation_of_this_machine_reads_alike: no {}",
@@ -275,5 +299,5 @@ fn documentation_of_this_machine_reads_alike() {
         return;
     }
     // Checksums of so many contents would take plain Python a minute.
-    Packed::new(source, 1).compare_listings();
+    Packed::new(python, source, 1).compare_listings();
 }

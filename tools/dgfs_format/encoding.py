@@ -70,14 +70,19 @@ def decode_frame(frame, most=65535):
     at = 2 - single
     declared = int.from_bytes(frame[at : at + length], "little") + (256 if size_class == 1 else 0)
     require(declared <= most, f"frame declares {declared} bytes, more than {most}")
+    # Not every decoder says that bytes are left over, so the end of the last block is found here.
+    at, last = at + length, False
+    while not last:
+        require(at + 3 <= len(frame), "frame ends early")
+        block = int.from_bytes(frame[at : at + 3], "little")
+        last, kind, size = block & 1, block >> 1 & 3, block >> 3
+        at += 3 + (1 if kind == 1 else size)  # kind 1 repeats one byte
+    require(at == len(frame), "frame does not fill its place")
     try:
         if stdlib_zstd:
-            decoder = stdlib_zstd.ZstdDecompressor()
-            data = decoder.decompress(ZSTD_MAGIC + frame, most + 1)
-            require(decoder.eof and not decoder.unused_data, "frame does not fill its place")
+            data = stdlib_zstd.ZstdDecompressor().decompress(ZSTD_MAGIC + frame, most + 1)
         else:
-            decoder = zstandard.ZstdDecompressor()
-            data = decoder.decompress(ZSTD_MAGIC + frame, max_output_size=most, allow_extra_data=False)
+            data = zstandard.ZstdDecompressor().decompress(ZSTD_MAGIC + frame, max_output_size=most)
     except (stdlib_zstd or zstandard).ZstdError as error:
         raise Fault(f"frame does not decode: {error}") from None
     require(len(data) <= most, f"frame decodes to more than {most} bytes")
