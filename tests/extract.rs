@@ -7,6 +7,7 @@
 
 mod packing;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
@@ -62,6 +63,25 @@ fn the_same_tree_comes_out() {
     fs::create_dir(scene.at("there")).unwrap();
     extract(&scene, "there/").fine();
     assert_same_tree(&scene, &scene.source(), &scene.at("there"));
+}
+
+#[test]
+fn several_volumes_make_one_tree() {
+    let scene = Scene::new(one_of_everything);
+    let volumes = ["0", "1", "2"].map(|name| scene.at(name));
+    let [a, b, c] = volumes.each_ref();
+    let data: [&dyn AsRef<OsStr>; 6] = [&"--data", a, &"--data", b, &"--data", c];
+    let run = |arguments: &[&dyn AsRef<OsStr>]| dgfs(&[arguments, &data].concat());
+    run(&[&"pack", &"-q", &scene.source(), &scene.image()]).fine();
+    let ran = run(&[&"verify", &scene.image()]).fine();
+    assert!(ran.text().ends_with(" 0 faults\n"), "{ran:?}");
+    let out = scene.at("out");
+    run(&[&"extract", &"-q", &scene.image(), &out]);
+    for name in ["large", "sparse", "small", "z/third"] {
+        let [from, to] =
+            [scene.source(), out.clone()].map(|root| fs::read(root.join(name)).unwrap());
+        assert!(from == to, "{name}");
+    }
 }
 
 #[test]
@@ -372,7 +392,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
     fn random_trees_come_out(
-        paths in proptest::collection::vec((proptest::collection::vec(name(), 1..5), 0usize..300_000, any::<u32>()), 0..40),
+        paths in proptest::collection::vec((proptest::collection::vec(name(), 1..5), 0usize..300_000, any::<u32>()), 1..40),
     ) {
         use std::os::unix::ffi::OsStringExt as _;
         let scene = Scene::packed(|root| {
