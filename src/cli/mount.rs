@@ -168,13 +168,11 @@ fn report_readiness(mounted: &Mounted, log: &OwnedFd) -> Result<()> {
     rustix::process::chdir("/").map_err(|errno| failed(errno.into()))?;
     rustix::stdio::dup2_stdin(&nowhere).map_err(|errno| failed(errno.into()))?;
     rustix::stdio::dup2_stderr(log).map_err(|errno| failed(errno.into()))?;
-    // If the caller is gone, nobody asks for this mount any more, and it ends with the error.
-    let mut stdout = io::stdout();
-    stdout
-        .write_all(READY)
-        .and_then(|()| stdout.flush())
-        .map_err(failed)?;
-    rustix::stdio::dup2_stdout(&nowhere).map_err(|errno| failed(errno.into()))
+    // Once the caller has his answer, the standard output shall be his no more.
+    let caller = rustix::io::dup(io::stdout()).map_err(|errno| failed(errno.into()))?;
+    rustix::stdio::dup2_stdout(&nowhere).map_err(|errno| failed(errno.into()))?;
+    // If he is gone, nobody asks for this mount any more, and it ends with the error.
+    File::from(caller).write_all(READY).map_err(failed)
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
