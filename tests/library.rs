@@ -379,6 +379,59 @@ fn what_cannot_be_packed_is_refused_by_name() {
 }
 
 #[test]
+fn a_directory_of_a_hundred_thousand_is_found_and_listed_from_anywhere() {
+    let scratch = tempfile::tempdir().unwrap();
+    let index = scratch.path().join("wide.dgfs");
+    let mut builder = Builder::new(&index, options()).unwrap();
+    let count = 100_000u64;
+    let name = |number: u64| format!("{:016x}", number.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    for number in 0..count {
+        builder
+            .add(NewEntry {
+                path: format!("wide/{}", name(number)).as_bytes(),
+                metadata: Metadata::new(Kind::File, 0o644),
+                contents: Contents::None,
+                target: b"",
+                identity: None,
+            })
+            .unwrap();
+    }
+    builder.finish(&mut LogObserver).unwrap();
+    let mut names: Vec<Vec<u8>> = (0..count).map(|number| name(number).into_bytes()).collect();
+    names.sort();
+    let image = Image::open(&index).unwrap();
+    let wide = image.lookup(b"wide").unwrap().unwrap();
+    assert_eq!(wide.children.count, count);
+    for (place, name) in (0..).zip(&names).step_by(97) {
+        let before = image.counters().index_reads;
+        let child = image.lookup_in(&wide, name).unwrap().unwrap();
+        let levels = u64::from(image.header().levels);
+        assert!(image.counters().index_reads - before <= 1 + levels);
+        assert_eq!(child.ordinal, wide.children.first + place);
+        let missing = [name.as_slice(), b"!"].concat();
+        assert!(image.lookup_in(&wide, &missing).unwrap().is_none());
+        let mut listed = Vec::new();
+        image
+            .list(&wide, place, &mut |child| {
+                listed.push(child.name.to_vec());
+                listed.len() < 3
+            })
+            .unwrap();
+        let rest = &names[place as usize..];
+        assert_eq!(listed, rest[..rest.len().min(3)]);
+    }
+    let mut all = 0;
+    image
+        .list(&wide, 0, &mut |child| {
+            assert_eq!(child.name, names[all]);
+            all += 1;
+            true
+        })
+        .unwrap();
+    assert_eq!(all, names.len());
+}
+
+#[test]
 fn an_empty_tree_is_an_image() {
     let scratch = tempfile::tempdir().unwrap();
     let index = scratch.path().join("empty.dgfs");
