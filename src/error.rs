@@ -39,6 +39,8 @@ pub enum ErrorKind {
     Source,
     /// The kernel or `fusermount3` refused the mount.
     Mount,
+    /// The user asked to stop.
+    Interrupted,
 }
 
 /// An error with its place: file, page and byte offset as far as they are known.
@@ -161,6 +163,7 @@ impl Error {
             ErrorKind::InvalidInput => Errno::INVAL,
             ErrorKind::Exists => Errno::EXIST,
             ErrorKind::Limit => Errno::OVERFLOW,
+            ErrorKind::Interrupted => Errno::INTR,
         };
         errno.raw_os_error()
     }

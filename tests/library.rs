@@ -9,7 +9,9 @@
     reason = "a test that fails says where"
 )]
 
-use dgfs::build::{BuildOptions, Builder, Contents, LogObserver, NewEntry, Report};
+use dgfs::build::{
+    BuildOptions, Builder, Contents, LogObserver, NewEntry, Observer, Phase, Progress, Report,
+};
 use dgfs::entry::{Kind, Metadata, Timestamp};
 use dgfs::format::Uuid;
 use dgfs::read::Image;
@@ -429,6 +431,32 @@ fn a_directory_of_a_hundred_thousand_is_found_and_listed_from_anywhere() {
         })
         .unwrap();
     assert_eq!(all, names.len());
+}
+
+/// Wants no more as soon as a phase begins.
+struct Impatient(Phase);
+
+impl Observer for Impatient {
+    fn problem(&mut self, error: &dgfs::Error) {
+        panic!("{error}");
+    }
+
+    fn progress(&mut self, progress: Progress) -> bool {
+        progress.phase != self.0
+    }
+}
+
+#[test]
+fn an_interrupted_build_leaves_nothing() {
+    for phase in [Phase::Sorting, Phase::Packing, Phase::Publishing] {
+        let scratch = tempfile::tempdir().unwrap();
+        let index = scratch.path().join("never.dgfs");
+        let builder = Builder::new(&index, options()).unwrap();
+        let error = builder.finish(&mut Impatient(phase)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Interrupted, "{phase:?}");
+        let left: Vec<_> = std::fs::read_dir(scratch.path()).unwrap().collect();
+        assert!(left.is_empty(), "{phase:?}: {left:?}");
+    }
 }
 
 #[test]

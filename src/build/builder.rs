@@ -2,7 +2,9 @@
 
 use super::contents::{ContentOptions, Planned, Receiver, store_contents};
 use super::index::{IndexEntry, IndexWriter, Placement};
-use super::options::{BuildOptions, DEFAULT_CHUNK_SHIFT, Observer, Phase, Progress, Report};
+use super::options::{
+    BuildOptions, DEFAULT_CHUNK_SHIFT, Observer, Phase, Progress, Report, report,
+};
 use super::plan::{Plan, PlannedEntry, Totals};
 use super::primaries::{Primaries, Primary};
 use super::publish::Publication;
@@ -193,7 +195,7 @@ impl Builder {
             bytes: 0,
             total_bytes: None,
         };
-        observer.progress(progress);
+        report(observer, progress)?;
         self.implied.add_ancestors(b"", &mut self.sorter)?;
         let sorted = self.sorter.finish()?;
         let plan = Plan::compute(&sorted, &self.scratch_dir, self.options.memory / 8)?;
@@ -204,7 +206,7 @@ impl Builder {
             total_bytes: Some(totals.data_bytes),
             ..progress
         };
-        observer.progress(progress);
+        report(observer, progress)?;
 
         let outputs = self.publication.volumes().to_vec();
         let chunk_shift = DEFAULT_CHUNK_SHIFT;
@@ -248,7 +250,7 @@ impl Builder {
         let (problems, mut progress) = (self.problems + packing.problems, packing.progress);
 
         progress.phase = Phase::Publishing;
-        observer.progress(progress);
+        report(observer, progress)?;
         let closed = volumes.close_extents()?;
         let header = index.finish(&closed.spans())?;
         let layouts = closed.finish(self.options.index_copy.then_some(&index_output))?;
@@ -362,8 +364,8 @@ impl Receiver<PlannedEntry> for Packing<'_, '_> {
             self.progress.bytes += primary.size.saturating_sub(self.bytes_ahead);
             self.bytes_ahead = 0;
         }
-        if self.progress.entries.is_multiple_of(256) {
-            self.observer.progress(self.progress);
+        if self.progress.entries.is_multiple_of(256) || primary.size >= 1 << DEFAULT_CHUNK_SHIFT {
+            report(self.observer, self.progress)?;
         }
         Ok(())
     }
@@ -376,6 +378,7 @@ impl Receiver<PlannedEntry> for Packing<'_, '_> {
     fn progress(&mut self, bytes: u64) {
         self.bytes_ahead += bytes;
         self.progress.bytes += bytes;
+        // The next call of `stored` fails if the observer wants no more.
         self.observer.progress(self.progress);
     }
 }

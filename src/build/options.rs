@@ -127,8 +127,10 @@ pub trait Observer {
     /// An entry was left out on purpose.
     fn skipped(&mut self, _path: &Path, _why: &str) {}
 
-    /// Called often while the build goes on.
-    fn progress(&mut self, _progress: Progress) {}
+    /// Called often while the build goes on. `false` ends it; what it has written is removed.
+    fn progress(&mut self, _progress: Progress) -> bool {
+        true
+    }
 }
 
 /// Writes problems to the log.
@@ -165,5 +167,17 @@ impl Report {
     #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
     pub fn index_bytes_per_entry(&self) -> f64 {
         self.header.index_length as f64 / self.header.entries as f64
+    }
+}
+
+/// Tells the observer how far a build is, and fails if it should not go on.
+pub(super) fn report(observer: &mut dyn Observer, progress: Progress) -> Result<()> {
+    if observer.progress(progress) {
+        Ok(())
+    } else {
+        Err(Error::new(
+            ErrorKind::Interrupted,
+            "interrupted; what was written is removed",
+        ))
     }
 }

@@ -1,7 +1,7 @@
 //! Packs a directory tree.
 
 use super::builder::Builder;
-use super::options::{BuildOptions, Observer, Phase, Progress, Report};
+use super::options::{BuildOptions, Observer, Phase, Progress, Report, report};
 use crate::source::{SkipReason, TreeOpener, WalkEvent, WalkOptions, walk};
 use crate::{Error, Result};
 use std::cell::RefCell;
@@ -47,7 +47,7 @@ pub fn pack_tree(
         bytes: 0,
         total_bytes: None,
     };
-    observer.progress(progress);
+    report(observer, progress)?;
     let summary = {
         let observer = RefCell::new(&mut *observer);
         walk(
@@ -67,7 +67,7 @@ pub fn pack_tree(
                 progress.entries += 1;
                 progress.bytes += record.size;
                 if progress.entries.is_multiple_of(256) {
-                    observer.borrow_mut().progress(progress);
+                    report(*observer.borrow_mut(), progress)?;
                 }
                 builder.add_record(&record)
             },

@@ -3,6 +3,11 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -83,6 +88,7 @@ pub(super) fn run(args: &Args, quiet: bool) -> Result<ExitCode> {
         refuse_empty(&args.source)?;
     }
     let mut terminal = Terminal::new(!quiet && !args.json);
+    terminal.heed_signals()?;
     let report = pack_tree(&args.source, &args.image, options, &mut terminal)?;
     terminal.bar.finish_and_clear();
     if args.json {
@@ -111,6 +117,8 @@ fn refuse_empty(source: &Path) -> Result<()> {
 struct Terminal {
     bar: ProgressBar,
     phase: Option<Phase>,
+    /// Set by the signals that ask to stop.
+    stop: Arc<AtomicBool>,
 }
 
 impl Terminal {
@@ -124,7 +132,24 @@ impl Terminal {
         Self {
             bar: ProgressBar::with_draw_target(None, target),
             phase: None,
+            stop: Arc::default(),
         }
+    }
+
+    /// From now on the first signal that asks to stop ends the build in good order, a second one at once.
+    fn heed_signals(&self) -> Result<()> {
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            flag::register_conditional_shutdown(
+                signal,
+                super::FAILED.into(),
+                Arc::clone(&self.stop),
+            )
+            .and_then(|_| flag::register(signal, Arc::clone(&self.stop)))
+            .map_err(|error| {
+                Error::new(ErrorKind::Io, "cannot wait for signals").caused_by(error)
+            })?;
+        }
+        Ok(())
     }
 
     fn begin(&mut self, progress: &Progress) {
@@ -162,7 +187,7 @@ impl Observer for Terminal {
             .suspend(|| super::complain(&format_args!("{}: left out: {why}", path.display())));
     }
 
-    fn progress(&mut self, progress: Progress) {
+    fn progress(&mut self, progress: Progress) -> bool {
         if self.phase != Some(progress.phase) {
             self.begin(&progress);
         }
@@ -170,6 +195,7 @@ impl Observer for Terminal {
             Phase::Packing => self.bar.set_position(progress.bytes),
             _ => self.bar.set_position(progress.entries),
         }
+        !self.stop.load(Ordering::Relaxed)
     }
 }
 
