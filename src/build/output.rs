@@ -59,6 +59,13 @@ impl Output {
             .map_err(|e| Error::io(&self.path, "set the length of", e))
     }
 
+    /// Has the system begin to write `length` bytes from `offset` on to the device, and let go of them
+    /// where it has done so. A hint; where it is refused, [`Self::sync`] has more to do.
+    pub fn begin_writeback(&self, offset: u64, length: u64) {
+        let length = std::num::NonZeroU64::new(length);
+        let _ = rustix::fs::fadvise(&*self.file, offset, length, rustix::fs::Advice::DontNeed);
+    }
+
     /// Returns when contents and length are on the device.
     pub fn sync(&self) -> Result<()> {
         self.file

@@ -20,6 +20,10 @@ use super::preallocate::preallocate;
 /// file systems get requests that they need not split or merge.
 const BUFFER: usize = 1 << 20;
 
+/// Bytes after which writing to the device is begun, so that the device works while contents are
+/// read, and the sync at the end has little left to wait for.
+const WRITEBACK: u64 = 8 << 20;
+
 /// Where the contents of a file lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Placed {
@@ -335,8 +339,7 @@ impl VolumeWriter {
             };
             bytes = later;
             if self.buffer.is_empty() {
-                self.output.write_at(now, self.buffer_at)?;
-                self.buffer_at += now.len() as u64;
+                self.write(now)?;
             } else {
                 self.buffer.extend_from_slice(now);
                 self.flush()?;
@@ -345,9 +348,21 @@ impl VolumeWriter {
     }
 
     fn flush(&mut self) -> Result<()> {
-        self.output.write_at(&self.buffer, self.buffer_at)?;
-        self.buffer_at += self.buffer.len() as u64;
-        self.buffer.clear();
+        let mut buffer = std::mem::take(&mut self.buffer);
+        self.write(&buffer)?;
+        buffer.clear();
+        self.buffer = buffer;
+        Ok(())
+    }
+
+    /// Writes `bytes` behind what was written before.
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.output.write_at(bytes, self.buffer_at)?;
+        self.buffer_at += bytes.len() as u64;
+        if self.buffer_at.is_multiple_of(WRITEBACK) {
+            let window = self.buffer_at - WRITEBACK;
+            self.output.begin_writeback(window, WRITEBACK);
+        }
         Ok(())
     }
 
