@@ -3,7 +3,7 @@
 //! # Overview
 //! - an [`Entries`] yields entries in key order and says what is to be read for each ([`Work`]);
 //! - worker threads take turns in filling a batch of them and then read its files, all at the same
-//!   time ([`batch`]); a file larger than a batch is cut into pieces, which are batches of their own;
+//!   time ([`batch`], [`reading`]); a file larger than a batch is cut into pieces, which are batches of their own;
 //! - [`store_contents`] receives the batches in the order in which they were filled ([`pipeline`]),
 //!   appends the contents to the volumes and hands every entry back with its place.
 //!
@@ -13,6 +13,7 @@
 mod batch;
 mod pipeline;
 mod planned;
+mod reading;
 mod source;
 
 pub use pipeline::{ContentOptions, Receiver, store_contents};

@@ -1,13 +1,16 @@
 //! Worker threads that fill and read batches, and the thread that stores them in order.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::File;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use super::batch::{Batch, ENTRY_MEMORY, Intake, Large, Outcome, Read, Sources, batch_bytes};
+use super::batch::{Batch, ENTRY_MEMORY, Intake, Outcome, batch_bytes, not_read};
+use super::reading::{Large, Read, Sources};
 use super::source::{Entries, OpenFile, Work};
 use crate::build::volumes::{Placed, VolumeSet};
 use crate::{Error, ErrorKind, Result};
@@ -45,7 +48,7 @@ pub trait Receiver<T> {
 /// Each of `openers` gives a thread. A file that has become longer since it was listed is read up to
 /// the length it had then; one that has become shorter, up to its end. Both are problems, as is
 /// another time of modification. A file that cannot be read to its end is packed as an empty one,
-/// since its directory has counted it already.
+/// since its directory has counted it already. A scratch file that cannot be read ends the build.
 pub fn store_contents<E, O>(
     entries: E,
     openers: Vec<O>,
@@ -61,7 +64,6 @@ where
     let batches = (options.memory / (batch_bytes(chunk_shift) + ENTRY_MEMORY)).max(2);
     let shared = Shared::new(batches);
     let sources = Sources {
-        root: options.root,
         spool: options.spool,
         chunk_shift,
     };
@@ -80,7 +82,7 @@ where
         }
         let mut store = Store {
             shared: &shared,
-            sources: &sources,
+            root: &options.root,
             volumes,
             receiver,
             strict: options.strict,
@@ -232,7 +234,7 @@ impl<T> Drop for Stopping<'_, T> {
 /// The storing thread.
 struct Store<'a, T> {
     shared: &'a Shared<T>,
-    sources: &'a Sources,
+    root: &'a Path,
     volumes: &'a mut VolumeSet,
     receiver: &'a mut dyn Receiver<T>,
     strict: bool,
@@ -243,10 +245,10 @@ impl<T> Store<'_, T> {
     fn run<E: Entries<Entry = T>>(&mut self) -> Result<()> {
         loop {
             let mut batch = self.next()?;
-            let mut outcomes = batch.take_outcomes();
+            let mut outcomes = std::mem::take(&mut batch.outcomes);
             for (number, outcome) in outcomes.drain(..).enumerate() {
                 let placed = self.place::<E>(&mut batch, number, outcome)?;
-                if let Some(entry) = batch.entry(number) {
+                if let Some(entry) = batch.entries.get_mut(number) {
                     self.receiver.stored(entry, placed)?;
                 }
             }
@@ -265,7 +267,7 @@ impl<T> Store<'_, T> {
     fn next(&mut self) -> Result<Batch<T>> {
         let batch = self.shared.full_batch(self.number);
         self.number += 1;
-        batch.ok_or_else(|| Error::new(ErrorKind::Source, "a thread that reads files died"))
+        batch.ok_or_else(died)
     }
 
     /// Stores the contents of entry `number` of `batch`.
@@ -275,59 +277,53 @@ impl<T> Store<'_, T> {
         number: usize,
         outcome: Outcome,
     ) -> Result<Option<Placed>> {
-        let path = |batch: &mut Batch<T>, sources: &Sources| {
-            let work = batch.entry(number).map(|entry| E::work(entry));
-            match work {
-                Some(Work::Tree { parent, name, .. }) => sources.path(parent, name),
-                _ => PathBuf::new(),
-            }
-        };
         let (placed, changed) = match outcome {
             Outcome::Nothing => return Ok(None),
             Outcome::Read { read, changed } => {
-                let placed = store_whole(self.volumes, batch, &read, self.sources.chunk_shift)?;
+                let placed = store_whole(self.volumes, batch, &read)?;
                 (Ok(placed), changed)
             }
-            Outcome::Large(large) => (self.store_large(&large)?, large.changed()),
+            Outcome::Large(large) => {
+                let placed = self.store_large(&large)?;
+                let changed = placed.as_ref().is_ok_and(|p| large.changed(p.size));
+                (placed, changed)
+            }
             Outcome::Failed(error) => (Err(error), false),
-            Outcome::Wanted { .. } => {
-                let error = Error::new(ErrorKind::Source, "was not read");
-                (Err(error), false)
-            }
+            Outcome::Wanted { .. } => (Err(not_read()), false),
         };
-        match placed {
-            Ok(placed) if changed => {
+        let (placed, error) = match placed {
+            Ok(placed) if !changed => return Ok(Some(placed)),
+            Ok(placed) => {
                 let what = "changed since it was listed; it is packed as it was read";
-                let error = Error::new(ErrorKind::Source, what);
-                self.report(error.at_path(path(batch, self.sources)))?;
-                Ok(Some(placed))
+                (placed, Error::new(ErrorKind::Source, what))
             }
-            Ok(placed) => Ok(Some(placed)),
-            Err(error) => {
-                self.report(error.at_path(path(batch, self.sources)))?;
-                Ok(Some(self.volumes.append_small(&[], 0)?))
-            }
+            Err(error) => (self.volumes.append_small(&[], 0)?, error),
+        };
+        let Some(entry) = batch.entries.get_mut(number) else {
+            return Err(error);
+        };
+        let mut path = PathBuf::from(OsString::from_vec(E::path(entry)));
+        let in_tree = matches!(E::work(entry), Work::Tree { .. });
+        if in_tree {
+            path = self.root.join(path);
         }
-    }
-
-    fn report(&mut self, error: Error) -> Result<()> {
-        if self.strict {
+        let error = error.at_path(path);
+        // Of what waits in the scratch file there is no other copy.
+        if self.strict || !in_tree {
             return Err(error);
         }
         self.receiver.problem(&error);
-        Ok(())
+        Ok(Some(placed))
     }
 
     /// Stores the pieces of `large`, which are the next batches. The outer error ends the build, the
     /// inner one is that of the file, of which nothing is stored then.
     fn store_large(&mut self, large: &Large) -> Result<Result<Placed>> {
-        let chunk_shift = self.sources.chunk_shift;
         let mut file = self.volumes.begin_file(large.size)?;
         let mut failed = None;
         loop {
             let batch = self.shared.full_batch(self.number);
             self.number += 1;
-            let died = || Error::new(ErrorKind::Source, "a thread that reads files died");
             let mut batch = batch.ok_or_else(died)?;
             let Some(mut piece) = batch.piece.take() else {
                 return Err(died());
@@ -336,10 +332,9 @@ impl<T> Store<'_, T> {
                 if piece.is_short() {
                     large.abandoned.store(true, Ordering::Relaxed);
                 }
-                let nothing = Error::new(ErrorKind::Source, "was not read");
-                match std::mem::replace(&mut piece.read, Err(nothing)) {
+                match std::mem::replace(&mut piece.read, Err(not_read())) {
                     Ok(read) => {
-                        for (chunk, sum) in batch.chunks(&read, chunk_shift) {
+                        for (chunk, sum) in batch.storage.chunks(&read) {
                             match sum {
                                 Some(sum) => file.chunk(chunk, sum)?,
                                 None => file.zero_chunk(chunk.len() as u64)?,
@@ -365,20 +360,20 @@ impl<T> Store<'_, T> {
     }
 }
 
+#[cold]
+fn died() -> Error {
+    Error::new(ErrorKind::Source, "a thread that reads files died")
+}
+
 /// Stores a file that lies in one batch.
-fn store_whole<T>(
-    volumes: &mut VolumeSet,
-    batch: &Batch<T>,
-    read: &Read,
-    chunk_shift: u32,
-) -> Result<Placed> {
-    if read.length <= 1 << chunk_shift {
-        let chunk = batch.chunks(read, chunk_shift).next();
+fn store_whole<T>(volumes: &mut VolumeSet, batch: &Batch<T>, read: &Read) -> Result<Placed> {
+    if read.length <= 1 << volumes.chunk_shift() {
+        let chunk = batch.storage.chunks(read).next();
         let (contents, sum) = chunk.unwrap_or((&[], None));
         return volumes.append_small(contents, sum.unwrap_or(0));
     }
     let mut file = volumes.begin_file(read.length as u64)?;
-    for (chunk, sum) in batch.chunks(read, chunk_shift) {
+    for (chunk, sum) in batch.storage.chunks(read) {
         match sum {
             Some(sum) => file.chunk(chunk, sum)?,
             None => file.zero_chunk(chunk.len() as u64)?,

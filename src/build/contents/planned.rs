@@ -20,6 +20,10 @@ impl Entries for Planned {
         self.0.next(into)
     }
 
+    fn path(entry: &PlannedEntry) -> Vec<u8> {
+        entry.record.path()
+    }
+
     fn work(entry: &PlannedEntry) -> Work<'_> {
         let record = &entry.record;
         match record.content {

@@ -41,6 +41,9 @@ pub trait Entries: Send {
     /// Puts the next entry into `into`; false at the end.
     fn next(&mut self, into: &mut Self::Entry) -> Result<bool>;
 
+    /// The path of `entry`, relative to the root; for messages.
+    fn path(entry: &Self::Entry) -> Vec<u8>;
+
     /// What is to be read for `entry`.
     fn work(entry: &Self::Entry) -> Work<'_>;
 

@@ -81,6 +81,10 @@ impl Entries for List {
         }
     }
 
+    fn path(entry: &Entry) -> Vec<u8> {
+        entry.name.clone()
+    }
+
     fn work(entry: &Entry) -> Work<'_> {
         match entry.spool {
             Some(offset) => Work::Spool {
@@ -129,10 +133,7 @@ impl Receiver<Entry> for Collected {
     }
 
     fn problem(&mut self, error: &Error) {
-        assert_eq!(
-            error.path().map(|path| path.extension().is_none()),
-            Some(true)
-        );
+        assert!(error.path().is_some_and(Path::is_absolute));
         self.problems.push(error.to_string());
     }
 
@@ -360,6 +361,21 @@ fn contents_arrive_in_order_whatever_the_threads() {
 }
 
 #[test]
+fn files_that_are_not_in_memory_arrive_in_order() {
+    let cases: Vec<_> = (0..100)
+        .map(|n| Case::File(bytes(n * 997 + 1, n)))
+        .collect();
+    let fixture = Fixture::new(&cases);
+    for entry in &fixture.entries {
+        let name = std::str::from_utf8(&entry.name).unwrap();
+        let file = File::open(fixture.directory.path().join(name)).unwrap();
+        file.sync_data().unwrap();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    }
+    check(&fixture, &cases, 2, 4 << 20);
+}
+
+#[test]
 fn no_entries_are_no_error() {
     let fixture = Fixture::new(&[]);
     check(&fixture, &[], 2, 0);
@@ -473,6 +489,9 @@ fn memory_bounds_what_is_read_ahead() {
             self.1.fetch_add(1, Ordering::SeqCst);
             self.0.next(into)
         }
+        fn path(entry: &Entry) -> Vec<u8> {
+            List::path(entry)
+        }
         fn work(entry: &Entry) -> Work<'_> {
             List::work(entry)
         }
@@ -544,12 +563,16 @@ fn a_panic_of_a_worker_is_passed_on() {
 }
 
 #[test]
-fn paths_in_messages_begin_with_the_source() {
-    let sources = Sources {
-        root: "/src".into(),
-        spool: None,
-        chunk_shift: SHIFT,
-    };
-    assert_eq!(sources.path(b"a/b", b"c"), Path::new("/src/a/b/c"));
-    assert_eq!(sources.path(b"", b"c"), Path::new("/src/c"));
+fn a_short_scratch_file_ends_the_build() {
+    for size in [10, 2 * batch_bytes(SHIFT)] {
+        let mut fixture = Fixture::new(&[Case::Spooled(bytes(size, 0))]);
+        fixture.spool = Arc::new(tempfile::tempfile().unwrap());
+        let mut volumes = fixture.volumes("v.data");
+        let mut collected = Collected::default();
+        let error = fixture
+            .run(&mut volumes, 1, 0, false, None, &mut collected)
+            .unwrap_err();
+        assert_eq!(error.path(), Some(Path::new("000000")));
+        assert_eq!(collected.entries.len(), 0);
+    }
 }

@@ -1,0 +1,273 @@
+//! Reads contents into the bytes of a batch, and takes their checksums.
+
+use std::fs::File;
+use std::io::IoSliceMut;
+use std::num::NonZeroU64;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use rustix::fs::{Advice, SeekFrom, fadvise, fstat, seek};
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
+
+use super::source::{OpenFile, Work};
+use crate::entry::Timestamp;
+use crate::format::checksum::crc;
+use crate::{Error, ErrorKind, Result};
+
+/// What all workers know.
+#[derive(Debug)]
+pub(super) struct Sources {
+    /// The scratch file.
+    pub(super) spool: Option<Arc<File>>,
+    /// Contents are cut in chunks of 2 to the power of this many bytes.
+    pub(super) chunk_shift: u32,
+}
+
+/// The contents that a batch holds.
+#[derive(Debug)]
+pub(super) struct Storage {
+    bytes: Vec<u8>,
+    /// Checksums of chunks, `None` for one of zeros.
+    sums: Vec<Option<u32>>,
+    chunk_shift: u32,
+}
+
+/// Contents of one file, or a piece of it, in a [`Storage`].
+#[derive(Debug)]
+pub(super) struct Read {
+    start: usize,
+    pub(super) length: usize,
+    sums: std::ops::Range<usize>,
+}
+
+impl Storage {
+    /// Room for `length` bytes, cut in chunks of `1 << chunk_shift`.
+    pub(super) fn new(length: usize, chunk_shift: u32) -> Self {
+        Self {
+            bytes: vec![0; length],
+            sums: Vec::new(),
+            chunk_shift,
+        }
+    }
+
+    pub(super) fn chunk_shift(&self) -> u32 {
+        self.chunk_shift
+    }
+
+    /// Bytes that there is room for.
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Forgets what was read.
+    pub(super) fn clear(&mut self) {
+        self.sums.clear();
+    }
+
+    /// Where contents go that begin at `start`.
+    pub(super) fn space(&mut self, start: usize, length: usize) -> &mut [u8] {
+        let space = self.bytes.get_mut(start..start + length);
+        space.unwrap_or(&mut [])
+    }
+
+    /// Takes the checksums of `length` bytes that were put at `start`. The `single` chunk of a file
+    /// is stored even if it holds zeros, and so needs one.
+    pub(super) fn read(&mut self, start: usize, length: usize, single: bool) -> Read {
+        let first = self.sums.len();
+        let contents = self.bytes.get(start..start + length).unwrap_or(&[]);
+        let sum = |chunk| (single || !is_zero(chunk)).then(|| crc(chunk));
+        self.sums
+            .extend(contents.chunks(1 << self.chunk_shift).map(sum));
+        Read {
+            start,
+            length,
+            sums: first..self.sums.len(),
+        }
+    }
+
+    /// The chunks of `read`: contents, and their checksum or `None` if they are zeros.
+    pub(super) fn chunks(&self, read: &Read) -> impl Iterator<Item = (&[u8], Option<u32>)> {
+        let bytes = self.bytes.get(read.start..read.start + read.length);
+        let sums = self.sums.get(read.sums.clone()).unwrap_or(&[]);
+        bytes
+            .unwrap_or(&[])
+            .chunks(1 << self.chunk_shift)
+            .zip(sums.iter().copied())
+    }
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    match bytes.split_first() {
+        Some((0, rest)) => bytes.get(..rest.len()) == Some(rest),
+        Some(_) => false,
+        None => true,
+    }
+}
+
+/// A file of the source tree that fits into a batch, on its way.
+#[derive(Debug)]
+pub(super) struct Small {
+    file: File,
+    mtime: Timestamp,
+    /// Bytes that are there.
+    done: usize,
+    length: usize,
+}
+
+impl Small {
+    /// Opens a file of the size of `to`, and reads what the system has of it in memory. It begins to
+    /// read the rest from the device without making anybody wait.
+    pub(super) fn begin(
+        opener: &mut impl OpenFile,
+        parent: &[u8],
+        name: &[u8],
+        mtime: Timestamp,
+        to: &mut [u8],
+    ) -> Result<Self> {
+        let file = opener.open(parent, name)?;
+        let length = to.len();
+        let now = ReadWriteFlags::NOWAIT;
+        // Where this is not known or fails, the reading that waits will say why.
+        let done = preadv2(&file, &mut [IoSliceMut::new(to)], 0, now).unwrap_or(0);
+        if let Some(rest) = NonZeroU64::new((length - done) as u64) {
+            let _ = fadvise(&file, done as u64, Some(rest), Advice::WillNeed);
+        }
+        Ok(Self {
+            file,
+            mtime,
+            done,
+            length,
+        })
+    }
+
+    /// Whether nothing is left to wait for.
+    pub(super) fn is_complete(&self) -> bool {
+        self.done == self.length
+    }
+
+    /// Waits for the rest; returns how much of the file there is, and whether it changed.
+    pub(super) fn finish(mut self, to: &mut [u8]) -> Result<(usize, bool)> {
+        if let Some(rest) = to.get_mut(self.done..).filter(|rest| !rest.is_empty()) {
+            self.done += read_up_to(&self.file, rest, self.done as u64).map_err(cannot_read)?;
+        }
+        let whole = self.is_complete() && !changed(&self.file, self.length as u64, self.mtime);
+        Ok((self.done, !whole))
+    }
+}
+
+/// Fills `to` from the scratch file.
+pub(super) fn read_spool(sources: &Sources, offset: u64, to: &mut [u8]) -> Result<()> {
+    let spool = sources.spool.as_ref().ok_or_else(no_spool)?;
+    spool
+        .read_exact_at(to, offset)
+        .map_err(|e| Error::new(ErrorKind::Io, "cannot read scratch data").caused_by(e))
+}
+
+/// A file that is larger than a batch.
+#[derive(Debug, Clone)]
+pub(super) struct Large {
+    file: Arc<File>,
+    /// Where in `file` its contents begin.
+    base: u64,
+    /// Its length when it was listed.
+    pub(super) size: u64,
+    /// What it was when it was listed; `None` for a part of the scratch file.
+    mtime: Option<Timestamp>,
+    /// Set when nobody wants the pieces that are still to come.
+    pub(super) abandoned: Arc<AtomicBool>,
+}
+
+impl Large {
+    /// Opens a large file.
+    pub(super) fn open(
+        work: Work<'_>,
+        opener: &mut impl OpenFile,
+        sources: &Sources,
+    ) -> Result<Self> {
+        let (file, base, size, mtime) = match work {
+            Work::Tree {
+                parent,
+                name,
+                size,
+                mtime,
+            } => {
+                let file = opener.open(parent, name)?;
+                // A hint: where it is refused, reading is merely slower.
+                let _ = fadvise(&file, 0, None, Advice::Sequential);
+                (Arc::new(file), 0, size, Some(mtime))
+            }
+            Work::Spool { offset, size } => {
+                let spool = sources.spool.clone().ok_or_else(no_spool)?;
+                (spool, offset, size, None)
+            }
+            Work::Nothing => return Err(Error::new(ErrorKind::InvalidInput, "nothing to open")),
+        };
+        Ok(Self {
+            file,
+            base,
+            size,
+            mtime,
+            abandoned: Arc::default(),
+        })
+    }
+
+    /// Fills `to` from `offset` on as far as the file goes; returns how far. Does not have the file
+    /// system read what is a hole.
+    pub(super) fn read_piece(&self, to: &mut [u8], offset: u64) -> Result<usize> {
+        let from = self.base + offset;
+        let end = from + to.len() as u64;
+        let data = match seek(&*self.file, SeekFrom::Data(from)) {
+            Ok(data) => data,
+            // No data from here to the end of the file.
+            Err(Errno::NXIO) => u64::MAX,
+            Err(_) => from,
+        };
+        if data >= end {
+            let stat = fstat(&*self.file).map_err(cannot_read)?;
+            if u64::try_from(stat.st_size).is_ok_and(|size| size >= end) {
+                to.fill(0);
+                return Ok(to.len());
+            }
+        }
+        read_up_to(&self.file, to, from).map_err(cannot_read)
+    }
+
+    /// Whether the file, of which there were `length` bytes, is not what was listed.
+    pub(super) fn changed(&self, length: u64) -> bool {
+        let changed = |mtime| changed(&self.file, self.size, mtime);
+        length != self.size || self.mtime.is_some_and(changed)
+    }
+}
+
+#[cold]
+fn cannot_read(cause: impl Into<std::io::Error>) -> Error {
+    Error::new(ErrorKind::Source, "cannot read").caused_by(cause)
+}
+
+#[cold]
+fn no_spool() -> Error {
+    Error::new(ErrorKind::InvalidInput, "there is no scratch file")
+}
+
+/// Whether `file` is not, or no longer, what it was when it was listed.
+fn changed(file: &File, size: u64, mtime: Timestamp) -> bool {
+    let Ok(now) = fstat(file) else { return true };
+    u64::try_from(now.st_size) != Ok(size)
+        || now.st_mtime != mtime.seconds
+        || u32::try_from(now.st_mtime_nsec) != Ok(mtime.nanoseconds)
+}
+
+/// Reads until `to` is full or the file ends; returns how much.
+fn read_up_to(file: &File, to: &mut [u8], offset: u64) -> std::io::Result<usize> {
+    let mut length = 0;
+    while let Some(rest) = to.get_mut(length..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, offset + length as u64) {
+            Ok(0) => break,
+            Ok(more) => length += more,
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(length)
+}
