@@ -62,12 +62,12 @@ impl Place {
         Ok(Self {
             directory,
             name: name.to_owned(),
-            path: directory_path.join(name),
+            path: path.to_path_buf(),
             directory_path,
         })
     }
 
-    /// The directory and the name in it.
+    /// The path as it was given.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

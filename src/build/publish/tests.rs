@@ -366,11 +366,12 @@ fn a_finished_volume_of_another_image_is_left_alone() {
 fn what_only_looks_like_a_leftover_is_left_alone() {
     let fixture = Fixture::new();
     fs::create_dir(fixture.at("i.00000001.part")).unwrap();
-    symlink("nowhere", fixture.at("i.data.00000002.part")).unwrap();
+    fs::write(fixture.at("target"), "mine").unwrap();
+    symlink(fixture.at("target"), fixture.at("i.data.00000002.part")).unwrap();
     let fifo = fixture.at("disk/v.00000003.part");
     rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, 0o600.into()).unwrap();
     fixture.pack(1, "one");
-    assert_eq!(fixture.files().len(), 6);
+    assert_eq!(fixture.files().len(), 7);
     assert_eq!(fixture.text().unwrap(), "oneone");
 }
 
