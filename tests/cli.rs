@@ -559,3 +559,48 @@ fn packing_the_same_tree_again_gives_the_same_bytes() {
     let volume = fs::read(scene.at("again.dgfs.data")).unwrap();
     assert!(volume == fs::read(scene.volume()).unwrap());
 }
+
+/// Files that a user may not read are left out and named; the rest is packed.
+#[test]
+fn unreadable_files_are_left_out() {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::process::CommandExt as _;
+
+    const NOBODY: u32 = 65534;
+    let scratch = tempfile::tempdir().unwrap();
+    let tree = scratch.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("open"), "readable").unwrap();
+    fs::write(tree.join("secret"), "not for everybody").unwrap();
+    fs::set_permissions(tree.join("secret"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let program = scratch.path().join("dgfs");
+    fs::copy(DGFS, &program).unwrap();
+    let image = scratch.path().join("image.dgfs");
+    let pack = |strict: &[&str]| {
+        let mut command = Command::new(&program);
+        command
+            .arg("pack")
+            .args(strict)
+            .arg(&tree)
+            .arg(&image)
+            .uid(NOBODY)
+            .gid(NOBODY);
+        command.output()
+    };
+    let Ok(refused) = pack(&["--strict"]) else {
+        println!("SKIPPED unreadable_files_are_left_out: only root can become another user");
+        return;
+    };
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    assert!(!image.exists());
+    let packed = pack(&[]).unwrap();
+    assert_eq!(packed.status.code(), Some(1), "{packed:?}");
+    let complaint = String::from_utf8_lossy(&packed.stderr).into_owned();
+    assert!(
+        complaint.contains("tree/secret: cannot read, left out"),
+        "{complaint}"
+    );
+    assert_eq!(dgfs(&[&"ls", &image]).fine().text(), "open\n");
+    assert_eq!(dgfs(&[&"cat", &image, &"open"]).fine().text(), "readable");
+}

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use rustix::fs::{AtFlags, RawDir, Statx, StatxFlags, makedev, readlinkat, statx};
+use rustix::fs::{
+    Access, AtFlags, RawDir, Statx, StatxFlags, accessat, makedev, readlinkat, statx,
+};
 
 use super::extended_attributes::AttributeReader;
 use super::queue::DirectoryQueue;
@@ -86,6 +88,7 @@ pub(super) struct Worker<'a> {
     batch_bytes: usize,
     /// Directories found and not yet offered to all threads.
     found: Vec<Vec<u8>>,
+    is_root: bool,
 }
 
 impl<'a> Worker<'a> {
@@ -102,6 +105,7 @@ impl<'a> Worker<'a> {
             batch: Vec::new(),
             batch_bytes: 0,
             found: Vec::new(),
+            is_root: rustix::process::geteuid().is_root(),
         }
     }
 
@@ -239,6 +243,11 @@ impl<'a> Worker<'a> {
             Some(Kind::File) => {
                 record.size = attributes.stx_size;
                 if record.size > 0 {
+                    // Now it can still be left out; once directories are counted it would have to
+                    // be packed without its contents.
+                    if let Err(errno) = self.may_read(directory, name) {
+                        return self.problem(parent, name, "cannot read, left out", errno);
+                    }
                     record.content = Content::Tree;
                 }
             }
@@ -273,6 +282,14 @@ impl<'a> Worker<'a> {
             self.flush()?;
         }
         Ok(())
+    }
+
+    /// Whether the file will open. Root may read everything, and is not worth a call for each file.
+    fn may_read(&self, directory: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<()> {
+        if self.is_root {
+            return Ok(());
+        }
+        accessat(directory, name, Access::READ_OK, AtFlags::EACCESS)
     }
 
     fn flush(&mut self) -> std::result::Result<(), HungUp> {
