@@ -572,7 +572,7 @@ fn unreadable_files_are_left_out() {
     fs::create_dir(&tree).unwrap();
     fs::write(tree.join("open"), "readable").unwrap();
     fs::write(tree.join("secret"), "not for everybody").unwrap();
-    fs::set_permissions(tree.join("secret"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(tree.join("secret"), fs::Permissions::from_mode(0o000)).unwrap();
     fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let program = scratch.path().join("dgfs");
     fs::copy(DGFS, &program).unwrap();
