@@ -5,9 +5,11 @@
 
 mod build;
 mod page;
+mod row;
 
 pub use build::{LeafBuilder, NewEntry, NewTarget};
-pub use page::{LeafPage, LeafRow, RowCursor, Run, Target};
+pub use page::{LeafPage, Run};
+pub use row::{LeafRow, RowCursor, Target};
 
 /// Byte offset of the names frame.
 const FRAMES_OFFSET: usize = 36;

@@ -5,10 +5,9 @@
     reason = "decoded frames have at most 65,535 bytes; the rest was checked when the page was decoded"
 )]
 
-use super::{
-    DEVICE, FAR_TARGET, KNOWN_COLUMNS, LINKS, PLACE, PRIMARY, SAVED, SECONDS_BIAS, XATTRS,
-};
-use crate::entry::{Kind, Timestamp};
+use super::row::{LeafRow, RowCursor};
+use super::{DEVICE, FAR_TARGET, KNOWN_COLUMNS, LINKS, PLACE, PRIMARY, SAVED, XATTRS};
+use crate::entry::Kind;
 use crate::format::attributes::Attributes;
 use crate::format::bits::BitReader;
 use crate::format::bytes::ByteReader;
@@ -20,7 +19,7 @@ use std::ops::Range;
 
 /// A column in memory: the narrowest of three forms.
 #[derive(Debug)]
-enum Column {
+pub(super) enum Column {
     Constant(u64),
     Narrow(Box<[u32]>),
     Wide(Box<[u64]>),
@@ -39,7 +38,7 @@ impl Column {
         narrow.map_or_else(|| Self::Wide(values.into()), Self::Narrow)
     }
 
-    fn get(&self, index: usize) -> u64 {
+    pub(super) fn get(&self, index: usize) -> u64 {
         match self {
             Self::Constant(value) => *value,
             Self::Narrow(values) => values.get(index).copied().map_or(0, u64::from),
@@ -66,52 +65,6 @@ pub struct Run {
     path: Range<usize>,
 }
 
-/// Where a symbolic link leads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target<'a> {
-    /// Here; empty for entries that are no links.
-    Inline(&'a [u8]),
-    /// In the blob at this offset of the blob section.
-    Blob(u64),
-}
-
-/// One entry of a page.
-#[derive(Debug, Clone, Copy)]
-pub struct LeafRow<'a> {
-    /// Position of the entry in key order.
-    pub ordinal: u64,
-    /// Kind of the entry.
-    pub kind: Kind,
-    /// Mode, owner and group.
-    pub attributes: Attributes,
-    /// Time of last modification.
-    pub mtime: Timestamp,
-    /// Bytes of a regular file.
-    pub size: u64,
-    /// Children of a directory.
-    pub children: u64,
-    /// How many of them are directories.
-    pub subdirectories: u64,
-    /// Entries below a directory that are not its children.
-    pub deeper: u64,
-    /// Ordinal of a directory's first child.
-    pub first_child: u64,
-    /// Position of the extent of a regular file of size > 0.
-    pub position: u64,
-    /// Stored length of that extent.
-    pub stored: u64,
-    /// Own ordinal minus that of the inode's first name.
-    pub primary: u64,
-    /// Names of the inode; meaningless for directories.
-    pub links: u64,
-    /// Device number.
-    pub device: u64,
-    /// Offset of the blob with the extended attributes.
-    pub xattrs: Option<u64>,
-    /// Where a symbolic link leads.
-    pub target: Target<'a>,
-}
-
 /// A decoded leaf page.
 #[derive(Debug)]
 pub struct LeafPage {
@@ -119,31 +72,31 @@ pub struct LeafPage {
     pub first_ordinal: u64,
     /// Position where the first implicit extent of the page begins.
     pub position: u64,
-    chunk_shift: u32,
-    runs: Box<[Run]>,
+    pub(super) chunk_shift: u32,
+    pub(super) runs: Box<[Run]>,
     paths: Box<[u8]>,
     /// The name suffixes, each with its NUL, then the targets, each with its NUL.
-    text: Box<[u8]>,
+    pub(super) text: Box<[u8]>,
     /// Offsets of the NULs in `text`: names first, then targets.
-    ends: Box<[u16]>,
+    pub(super) ends: Box<[u16]>,
     shared: Box<[u8]>,
-    kinds: Box<[Kind]>,
-    attributes: Column,
-    table: std::sync::Arc<[(Attributes, Kind)]>,
-    sizes: Column,
-    seconds: Column,
-    nanoseconds: Column,
-    children: Column,
-    subdirectories: Column,
-    deeper: Column,
-    bases: Column,
-    saved: Column,
-    places: Column,
-    primaries: Column,
-    links: Column,
-    devices: Column,
-    xattrs: Column,
-    far_targets: Column,
+    pub(super) kinds: Box<[Kind]>,
+    pub(super) attributes: Column,
+    pub(super) table: std::sync::Arc<[(Attributes, Kind)]>,
+    pub(super) sizes: Column,
+    pub(super) seconds: Column,
+    pub(super) nanoseconds: Column,
+    pub(super) children: Column,
+    pub(super) subdirectories: Column,
+    pub(super) deeper: Column,
+    pub(super) bases: Column,
+    pub(super) saved: Column,
+    pub(super) places: Column,
+    pub(super) primaries: Column,
+    pub(super) links: Column,
+    pub(super) devices: Column,
+    pub(super) xattrs: Column,
+    pub(super) far_targets: Column,
 }
 
 /// Positions in `stream` of the next `count` NULs from `from` on.
@@ -575,182 +528,4 @@ fn decode_runs(
         return Err(Malformed("runs have fewer entries than the page"));
     }
     Ok((runs.into(), paths.into()))
-}
-
-/// Goes through the rows of a page; each step costs the same, wherever it is.
-#[derive(Debug)]
-pub struct RowCursor<'a> {
-    page: &'a LeafPage,
-    index: usize,
-    run: usize,
-    files: usize,
-    extents: usize,
-    directories: usize,
-    parents: usize,
-    bases: usize,
-    devices: usize,
-    symlinks: usize,
-    far_targets: usize,
-    position: u64,
-    next_child: Option<u64>,
-}
-
-impl<'a> RowCursor<'a> {
-    /// A cursor at the first row.
-    pub fn new(page: &'a LeafPage) -> Self {
-        Self {
-            page,
-            index: 0,
-            run: 0,
-            files: 0,
-            extents: 0,
-            directories: 0,
-            parents: 0,
-            bases: 0,
-            devices: 0,
-            symlinks: 0,
-            far_targets: 0,
-            position: page.position,
-            next_child: None,
-        }
-    }
-
-    /// Index of the row in the page.
-    pub fn index(&self) -> usize {
-        self.index
-    }
-
-    fn extent(&self, size: u64) -> (u64, u64, bool) {
-        let default = Shape::new(size, self.page.chunk_shift).default_stored_length();
-        let stored = default.saturating_sub(self.page.saved.get(self.extents));
-        match self.page.places.get(self.extents).checked_sub(1) {
-            Some(place) => (place, stored, false),
-            None => (self.position, stored, true),
-        }
-    }
-
-    fn child_base(&self) -> u64 {
-        self.next_child.unwrap_or_else(|| {
-            self.page
-                .first_ordinal
-                .saturating_add(self.page.bases.get(self.bases))
-        })
-    }
-
-    fn target(&self) -> Target<'a> {
-        let page = self.page;
-        let end_of = |string: usize| page.ends.get(string).map_or(0, |&end| usize::from(end));
-        let string = page.len() + self.symlinks;
-        let text = page
-            .text
-            .get(end_of(string - 1) + 1..end_of(string))
-            .unwrap_or(&[]);
-        if text.is_empty() {
-            Target::Blob(page.far_targets.get(self.far_targets))
-        } else {
-            Target::Inline(text)
-        }
-    }
-
-    /// The row, or `None` behind the last.
-    pub fn row(&self) -> Option<LeafRow<'a>> {
-        let page = self.page;
-        let kind = *page.kinds.get(self.index)?;
-        let attribute = usize::try_from(page.attributes.get(self.index)).ok()?;
-        let attributes = page.table.get(attribute)?.0;
-        let nondirectories = self.index - self.directories;
-        let mut row = LeafRow {
-            ordinal: page.first_ordinal + self.index as u64,
-            kind,
-            attributes,
-            mtime: Timestamp {
-                seconds: (page.seconds.get(self.index) ^ SECONDS_BIAS).cast_signed(),
-                nanoseconds: page.nanoseconds.get(self.index) as u32,
-            },
-            size: 0,
-            children: 0,
-            subdirectories: 0,
-            deeper: 0,
-            first_child: 0,
-            position: 0,
-            stored: 0,
-            primary: 0,
-            links: 1,
-            device: 0,
-            xattrs: page.xattrs.get(self.index).checked_sub(1),
-            target: Target::Inline(&[]),
-        };
-        if kind == Kind::Directory {
-            row.children = page.children.get(self.directories);
-            row.subdirectories = page.subdirectories.get(self.directories);
-            if row.subdirectories > 0 {
-                row.deeper = page.deeper.get(self.parents);
-            }
-            row.first_child = self.child_base();
-        } else {
-            row.primary = page.primaries.get(nondirectories);
-            row.links = page.links.get(nondirectories).saturating_add(1);
-        }
-        match kind {
-            Kind::File => {
-                row.size = page.sizes.get(self.files);
-                if row.size > 0 {
-                    (row.position, row.stored, _) = self.extent(row.size);
-                }
-            }
-            Kind::Symlink => row.target = self.target(),
-            Kind::CharDevice | Kind::BlockDevice => row.device = page.devices.get(self.devices),
-            Kind::Directory | Kind::Fifo | Kind::Socket => {}
-        }
-        Some(row)
-    }
-
-    /// Goes to the next row.
-    pub fn advance(&mut self) {
-        let page = self.page;
-        let Some(&kind) = page.kinds.get(self.index) else {
-            return;
-        };
-        match kind {
-            Kind::Directory => {
-                let mut below = page.children.get(self.directories);
-                if page.subdirectories.get(self.directories) > 0 {
-                    below = below.saturating_add(page.deeper.get(self.parents));
-                    self.parents += 1;
-                }
-                if self.next_child.is_none() {
-                    self.next_child = Some(self.child_base());
-                    self.bases += 1;
-                }
-                self.next_child = self.next_child.map(|child| child.saturating_add(below));
-                self.directories += 1;
-            }
-            Kind::File => {
-                let size = page.sizes.get(self.files);
-                if size > 0 {
-                    let (_, stored, implicit) = self.extent(size);
-                    if implicit {
-                        self.position = self.position.saturating_add(stored);
-                    }
-                    self.extents += 1;
-                }
-                self.files += 1;
-            }
-            Kind::Symlink => {
-                self.far_targets += usize::from(matches!(self.target(), Target::Blob(_)));
-                self.symlinks += 1;
-            }
-            Kind::CharDevice | Kind::BlockDevice => self.devices += 1,
-            Kind::Fifo | Kind::Socket => {}
-        }
-        self.index += 1;
-        if page
-            .runs
-            .get(self.run)
-            .is_some_and(|run| run.entries.end == self.index)
-        {
-            self.run += 1;
-            self.next_child = None;
-        }
-    }
 }
