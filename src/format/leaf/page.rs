@@ -286,10 +286,9 @@ impl LeafPage {
         }
         let mut name = Vec::with_capacity(MAX_NAME);
         for index in 0..self.len() {
-            // Only names that begin with a dot can be "." or "..", and those begin a run's order: the
-            // suffixes tell without building every name.
-            let suffix = self.suffix(index);
-            if self.shared.get(index).is_some_and(|&shared| shared <= 1) && suffix.len() <= 2 {
+            // Only names this short can be "." or "..", so few names have to be put together.
+            let shared = self.shared.get(index).copied().map_or(0, usize::from);
+            if shared + self.suffix(index).len() <= 2 {
                 self.name_into(index, &mut name);
                 if name == b"." || name == b".." {
                     return Err(Malformed("name is . or .."));
