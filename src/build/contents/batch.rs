@@ -23,6 +23,14 @@ pub(super) const ENTRY_MEMORY: usize = 256 << 10;
 /// at a time.
 const AHEAD: usize = 16;
 
+/// The same, for all workers together: well below the 1024 open files that a process usually may have.
+const AHEAD_OF_ALL: usize = 512;
+
+/// Files that each of so many workers has the device read at the same time.
+pub(super) fn files_ahead(workers: usize) -> usize {
+    (AHEAD_OF_ALL / workers.max(1)).clamp(1, AHEAD)
+}
+
 /// Bytes of contents in a batch of an image whose chunks have `1 << chunk_shift` bytes.
 pub(super) fn batch_bytes(chunk_shift: u32) -> usize {
     BATCH.max(1 << chunk_shift)
@@ -249,7 +257,7 @@ impl<T> Batch<T> {
                 }
                 Work::Nothing => {}
             }
-            if ahead.len() == AHEAD {
+            if ahead.len() >= sources.files_ahead {
                 if let Some((number, small)) = ahead.pop_front() {
                     self.finish(number, small);
                 }

@@ -9,11 +9,17 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use super::batch::{Batch, ENTRY_MEMORY, Intake, Outcome, batch_bytes, not_read};
+use rustix::io::Errno;
+
+use super::batch::{Batch, ENTRY_MEMORY, Intake, Outcome, batch_bytes, files_ahead, not_read};
 use super::reading::{Large, Read, Sources};
 use super::source::{Entries, OpenFile, Work};
 use crate::build::volumes::{Placed, VolumeSet};
 use crate::{Error, ErrorKind, Result};
+
+/// Most batches for each worker. With more, contents have left the processor's cache before they are
+/// written, which costs a tenth more time, and nothing is gained.
+const BATCHES: usize = 8;
 
 /// How contents are read.
 #[derive(Debug, Clone)]
@@ -48,7 +54,8 @@ pub trait Receiver<T> {
 /// Each of `openers` gives a thread. A file that has become longer since it was listed is read up to
 /// the length it had then; one that has become shorter, up to its end. Both are problems, as is
 /// another time of modification. A file that cannot be read to its end is packed as an empty one,
-/// since its directory has counted it already. A scratch file that cannot be read ends the build.
+/// since its directory has counted it already. A scratch file that cannot be read ends the build, and
+/// so does a lack of memory or of open files.
 pub fn store_contents<E, O>(
     entries: E,
     openers: Vec<O>,
@@ -61,11 +68,13 @@ where
     O: OpenFile,
 {
     let chunk_shift = volumes.chunk_shift();
-    let batches = (options.memory / (batch_bytes(chunk_shift) + ENTRY_MEMORY)).max(2);
+    let batches = options.memory / (batch_bytes(chunk_shift) + ENTRY_MEMORY);
+    let batches = batches.min(BATCHES * openers.len()).max(2);
     let shared = Shared::new(batches);
     let sources = Sources {
         spool: options.spool,
         chunk_shift,
+        files_ahead: files_ahead(openers.len()),
     };
     let intake = Mutex::new(Intake::new(entries));
     thread::scope(|scope| {
@@ -308,8 +317,9 @@ impl<T> Store<'_, T> {
             path = self.root.join(path);
         }
         let error = error.at_path(path);
-        // Of what waits in the scratch file there is no other copy.
-        if self.strict || !in_tree {
+        // Of what waits in the scratch file there is no other copy; and where the process is at its
+        // limits, nothing is wrong with the file.
+        if self.strict || !in_tree || is_exhaustion(&error) {
             return Err(error);
         }
         self.receiver.problem(&error);
@@ -358,6 +368,13 @@ impl<T> Store<'_, T> {
             None => Ok(Ok(file.finish()?)),
         }
     }
+}
+
+/// Whether the system lacks what it takes to read any file.
+fn is_exhaustion(error: &Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|e| e.downcast_ref::<std::io::Error>());
+    let errno = cause.and_then(Errno::from_io_error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
 }
 
 #[cold]

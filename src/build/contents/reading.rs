@@ -22,6 +22,8 @@ pub(super) struct Sources {
     pub(super) spool: Option<Arc<File>>,
     /// Contents are cut in chunks of 2 to the power of this many bytes.
     pub(super) chunk_shift: u32,
+    /// Files that a worker has the device read at the same time.
+    pub(super) files_ahead: usize,
 }
 
 /// The contents that a batch holds.

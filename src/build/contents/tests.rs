@@ -576,3 +576,38 @@ fn a_short_scratch_file_ends_the_build() {
         assert_eq!(collected.entries.len(), 0);
     }
 }
+
+#[test]
+fn a_lack_of_open_files_ends_the_build() {
+    struct Exhausted;
+    impl OpenFile for Exhausted {
+        fn open(&mut self, _: &[u8], _: &[u8]) -> Result<File> {
+            Err(Error::new(ErrorKind::Source, "cannot open").caused_by(Errno::MFILE))
+        }
+    }
+    for size in [10, 2 * batch_bytes(SHIFT)] {
+        let fixture = Fixture::new(&[Case::File(bytes(size, 0))]);
+        let result = store_contents(
+            List(fixture.entries.clone().into_iter(), None),
+            vec![Exhausted],
+            &mut fixture.volumes("v.data"),
+            ContentOptions {
+                root: "/src".into(),
+                spool: None,
+                memory: 0,
+                strict: false,
+            },
+            &mut Collected::default(),
+        );
+        let error = result.unwrap_err();
+        assert_eq!(error.path(), Some(Path::new("/src/000000")));
+    }
+}
+
+#[test]
+fn workers_share_the_open_files() {
+    assert_eq!(
+        [1, 2, 32, 64, 512, 1024].map(files_ahead),
+        [16, 16, 16, 8, 1, 1]
+    );
+}
