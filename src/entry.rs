@@ -78,6 +78,27 @@ pub struct Timestamp {
     pub nanoseconds: u32,
 }
 
+/// Which times of an entry a source reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeptTimes {
+    /// That of its last modification.
+    #[default]
+    Modification,
+    /// Those of access, change and birth as well.
+    All,
+}
+
+/// The times of an inode besides that of its last modification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct OtherTimes {
+    /// Last access.
+    pub atime: Timestamp,
+    /// Last change of the inode.
+    pub ctime: Timestamp,
+    /// Birth; `None` where the source does not know it.
+    pub btime: Option<Timestamp>,
+}
+
 /// What a source knows of an entry besides its path and contents.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Metadata {
@@ -89,6 +110,8 @@ pub struct Metadata {
     pub gid: u32,
     /// Time of last modification.
     pub mtime: Timestamp,
+    /// The other times, if they are to be kept.
+    pub other_times: Option<OtherTimes>,
     /// Device number of a character or block device (`makedev` encoding of Linux), else 0.
     pub rdev: u64,
     /// Extended attributes, sorted by name: (full name with its namespace, value).
@@ -103,6 +126,7 @@ impl Metadata {
             uid: 0,
             gid: 0,
             mtime: Timestamp::default(),
+            other_times: None,
             rdev: 0,
             xattrs: Vec::new(),
         }

@@ -54,8 +54,8 @@ fn what_is_no_image_is_refused() {
             cut(&volume, volume.len() / 2),
             "truncated",
         ),
-        ("newer", newer, "format version 9.0"),
-        ("newer_volume", newer_volume, "format version 9.0"),
+        ("newer", newer, "format version 9."),
+        ("newer_volume", newer_volume, "format version 9."),
     ];
     let mut images: Vec<(PathBuf, &str)> = Vec::new();
     for (name, bytes, message) in cases {
@@ -413,7 +413,7 @@ fn info_counts_what_is_there() {
     let entries = paths.len() as u64 + 1;
     let index_bytes = fs::metadata(scene.image()).unwrap().len();
     let expected = serde_json::json!({
-        "format_version": "1.0",
+        "format_version": "1.1",
         "uuid": UUID,
         "entries": entries,
         "files": files,

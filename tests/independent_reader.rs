@@ -72,13 +72,20 @@ struct Packed {
 
 impl Packed {
     fn new(python: &'static str, source: &Path, volumes: usize) -> Self {
+        Self::with(python, source, volumes, &[])
+    }
+
+    fn with(python: &'static str, source: &Path, volumes: usize, options: &[&'static str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let packed = Self {
             python,
             directory,
             volumes,
         };
-        packed.dgfs("pack", &["-q".as_ref(), source.as_os_str()]);
+        let mut arguments: Vec<&OsStr> = vec!["-q".as_ref()];
+        arguments.extend(options.iter().map(OsStr::new));
+        arguments.push(source.as_os_str());
+        packed.dgfs("pack", &arguments);
         packed
     }
 
@@ -247,6 +254,8 @@ fn odd_wide_and_deep_trees_read_alike() {
     deep(&root.join("very deep"), "d", 3000);
     let packed = Packed::new(python, root, 1);
     let listing = packed.compare();
+    let all_times = Packed::with(python, root, 1, &["--times", "all"]);
+    assert_eq!(all_times.compare(), listing);
 
     let longest = listing.lines().map(str::len).max().unwrap();
     assert!(longest > 9000, "the longest line has {longest} bytes");
@@ -277,9 +286,20 @@ fn chunked_files_with_holes_in_several_volumes_read_alike() {
             file.write_all_at(b"!", size - 1).unwrap();
         }
     }
+    // A comb of data and holes, and a terabyte that must not be read.
+    let comb = File::create(source.path().join("comb")).unwrap();
+    for tooth in 0..100 {
+        comb.write_all_at(&[tooth + 1; 4096], u64::from(tooth) * 12_288)
+            .unwrap();
+    }
+    File::create(source.path().join("huge"))
+        .unwrap()
+        .set_len(1 << 40)
+        .unwrap();
+    fs::write(source.path().join("zeros"), vec![0; 300_000]).unwrap();
     let packed = Packed::new(python, source.path(), 2);
     packed.compare();
-    for name in ["small", "two", "large"] {
+    for name in ["small", "two", "large", "comb", "zeros"] {
         let expected = fs::read(source.path().join(name)).unwrap();
         assert!(packed.cat(name) == expected, "contents of {name}");
     }

@@ -159,6 +159,7 @@ impl Builder {
             name: name.unwrap_or(&[]).to_vec(),
             metadata: entry.metadata,
             size: 0,
+            holes_hint: 0,
             target: entry.target.to_vec(),
             identity: entry.identity,
             content: Content::None,
@@ -203,7 +204,7 @@ impl Builder {
         progress = Progress {
             phase: Phase::Packing,
             total_entries: Some(totals.entries),
-            total_bytes: Some(totals.data_bytes),
+            total_bytes: Some(totals.data_bytes.saturating_sub(totals.hole_bytes)),
             ..progress
         };
         report(observer, progress)?;
@@ -268,8 +269,9 @@ impl Builder {
 /// About what the extents of all files will take.
 fn expected_bytes(totals: &Totals, chunk_shift: u32) -> u64 {
     // Each file has a checksum of 4 bytes or a row of 8 for each chunk, with 16 for each 510 rows.
-    let rows = totals.data_bytes >> chunk_shift;
-    totals.data_bytes + (totals.files - totals.aliases) * 4 + rows * 8 + rows / 510 * 16
+    let data_bytes = totals.data_bytes.saturating_sub(totals.hole_bytes);
+    let rows = data_bytes >> chunk_shift;
+    data_bytes + (totals.files - totals.aliases) * 4 + rows * 8 + rows / 510 * 16
 }
 
 fn shown(record: &Record) -> PathBuf {
@@ -306,10 +308,17 @@ fn check_record(record: &Record) -> Result<()> {
     if record.parent.len() + record.name.len() > MAX_PATH {
         return wrong(ErrorKind::Limit, "path is longer than 1 MiB");
     }
-    if record.size >= 1 << 62 {
-        return wrong(ErrorKind::Limit, "file is larger than 2^62 bytes");
+    if record.size >= 1 << 63 {
+        return wrong(ErrorKind::Limit, "file has 2^63 bytes or more");
     }
-    if record.metadata.mtime.nanoseconds >= 1_000_000_000 {
+    let metadata = &record.metadata;
+    let other_times = metadata.other_times.iter();
+    let times = other_times.flat_map(|times| [Some(times.atime), Some(times.ctime), times.btime]);
+    if times
+        .flatten()
+        .chain([metadata.mtime])
+        .any(|time| time.nanoseconds >= 1_000_000_000)
+    {
         return wrong(
             ErrorKind::InvalidInput,
             "time has more nanoseconds than a second",
@@ -343,17 +352,7 @@ impl Receiver<PlannedEntry> for Packing<'_, '_> {
                 Error::new(ErrorKind::OutOfOrder, "hard link without a first name")
                     .at_path(shown(&entry.record))
             })?,
-            None => Primary {
-                ordinal: entry.ordinal,
-                size: placed.map_or(0, |placed| placed.size),
-                placement: placed
-                    .filter(|placed| placed.stored > 0)
-                    .map(|placed| Placement {
-                        position: placed.position,
-                        stored: placed.stored,
-                        saved: placed.saved,
-                    }),
-            },
+            None => self.first_name(entry.ordinal, placed)?,
         };
         if entry.link.is_some() && !entry.is_alias() {
             self.primaries.add(primary)?;
@@ -361,7 +360,8 @@ impl Receiver<PlannedEntry> for Packing<'_, '_> {
         self.push(entry, primary)?;
         self.progress.entries += 1;
         if !entry.is_alias() {
-            self.progress.bytes += primary.size.saturating_sub(self.bytes_ahead);
+            let stored = primary.size - primary.hole_bytes;
+            self.progress.bytes += stored.saturating_sub(self.bytes_ahead);
             self.bytes_ahead = 0;
         }
         if self.progress.entries.is_multiple_of(256) || primary.size >= 1 << DEFAULT_CHUNK_SHIFT {
@@ -384,6 +384,34 @@ impl Receiver<PlannedEntry> for Packing<'_, '_> {
 }
 
 impl Packing<'_, '_> {
+    /// What the index says of contents that were placed.
+    fn first_name(&mut self, ordinal: u64, placed: Option<Placed>) -> Result<Primary> {
+        let mut primary = Primary {
+            ordinal,
+            size: 0,
+            hole_bytes: 0,
+            hole_map: 0,
+            placement: None,
+        };
+        let Some(placed) = placed else {
+            return Ok(primary);
+        };
+        primary.size = placed.size;
+        if let Some(holes) = placed.holes {
+            primary.size = holes.size();
+            primary.hole_bytes = holes.size() - holes.data_length();
+            if primary.hole_bytes < primary.size {
+                primary.hole_map = self.index.add_blob(&holes.encode())?;
+            }
+        }
+        primary.placement = (placed.stored > 0).then_some(Placement {
+            position: placed.position,
+            stored: placed.stored,
+            saved: placed.saved,
+        });
+        Ok(primary)
+    }
+
     fn push(&mut self, entry: &PlannedEntry, primary: Primary) -> Result<()> {
         let record = &entry.record;
         if let Some(run) = entry.run {
@@ -404,7 +432,10 @@ impl Packing<'_, '_> {
             },
             kind,
             mtime: record.metadata.mtime,
+            other_times: record.metadata.other_times,
             size: primary.size,
+            hole_bytes: primary.hole_bytes,
+            hole_map: primary.hole_map,
             children: (children.direct, children.subdirs, children.deeper),
             placement: primary.placement,
             link,

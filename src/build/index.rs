@@ -3,11 +3,11 @@
 use super::attribute_table::AttributeTable;
 use super::blobs::BlobWriter;
 use super::inner_levels::InnerLevels;
-use crate::entry::{Kind, Timestamp};
+use crate::entry::{Kind, OtherTimes, Timestamp};
 use crate::format::attributes::{self, Attributes};
 use crate::format::checksum::{crc, seal_page};
 use crate::format::frame::FrameEncoder;
-use crate::format::header::{Header, Section};
+use crate::format::header::{FEATURE_HOLES, FEATURE_TIMES, Header, Section};
 use crate::format::inner::Separator;
 use crate::format::leaf::{LeafBuilder, NewEntry, NewTarget};
 use crate::format::volume::{self, Span};
@@ -36,7 +36,11 @@ pub(super) struct IndexEntry<'a> {
     pub(super) attributes: Attributes,
     pub(super) kind: Kind,
     pub(super) mtime: Timestamp,
+    pub(super) other_times: Option<OtherTimes>,
     pub(super) size: u64,
+    /// Bytes of the file in holes, and the blob that says where they are if there is data as well.
+    pub(super) hole_bytes: u64,
+    pub(super) hole_map: u64,
     /// Children of a directory, sub-directories among them, and entries deeper down.
     pub(super) children: (u64, u64, u64),
     /// Where contents lie, if there are any.
@@ -94,6 +98,8 @@ pub(super) struct IndexWriter<'f> {
     attributes: AttributeTable,
     blobs: BlobWriter,
     counts: Counts,
+    /// Features of the third class that the entries use.
+    features: u64,
 }
 
 impl<'f> IndexWriter<'f> {
@@ -125,6 +131,7 @@ impl<'f> IndexWriter<'f> {
             attributes: AttributeTable::default(),
             blobs: BlobWriter::new(scratch_dir),
             counts: Counts::default(),
+            features: 0,
         };
         writer.write(&[0; PAGE_SIZE])?;
         Ok(writer)
@@ -141,6 +148,11 @@ impl<'f> IndexWriter<'f> {
     pub(super) fn begin_run(&mut self, path: &[u8], directory: u64, children: u64) {
         self.leaf.begin_run(path, directory);
         self.next_child = self.counts.entries + children;
+    }
+
+    /// Adds a blob for an entry to come and returns its offset.
+    pub(super) fn add_blob(&mut self, contents: &[u8]) -> Result<u64> {
+        self.blobs.add(contents)
     }
 
     /// Adds the next entry.
@@ -161,12 +173,29 @@ impl<'f> IndexWriter<'f> {
         } else {
             NewTarget::Inline(entry.target)
         };
+        if entry.hole_bytes > 0 {
+            self.features |= FEATURE_HOLES;
+        }
+        let other_times = match entry.other_times {
+            Some(times) => {
+                self.features |= FEATURE_TIMES;
+                times
+            }
+            None => OtherTimes {
+                atime: entry.mtime,
+                ctime: entry.mtime,
+                btime: Some(entry.mtime),
+            },
+        };
         self.leaf.push(&NewEntry {
             name: entry.name,
             kind: entry.kind,
             attribute: self.attributes.id(entry.attributes)?,
             mtime: entry.mtime,
+            other_times,
             size: entry.size,
+            hole_bytes: entry.hole_bytes,
+            hole_map: entry.hole_map,
             children,
             subdirectories,
             deeper,
@@ -198,7 +227,7 @@ impl<'f> IndexWriter<'f> {
             _ => &mut counts.others,
         } += 1;
         if entry.link.0 == 0 && entry.kind == Kind::File {
-            counts.data_bytes += entry.size;
+            counts.data_bytes = counts.data_bytes.saturating_add(entry.size);
             counts.stored_bytes += entry.placement.map_or(0, |placement| placement.stored);
         }
     }
@@ -353,7 +382,7 @@ impl<'f> IndexWriter<'f> {
             version_minor: VERSION_MINOR,
             features_optional: 0,
             features_warn: 0,
-            features_required: 0,
+            features_required: self.features,
             uuid: self.uuid,
             index_length: at + PAGE_BYTES,
             entries: counts.entries,

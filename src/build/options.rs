@@ -1,5 +1,6 @@
 //! What a builder is told, and what it tells.
 
+use crate::entry::KeptTimes;
 use crate::format::Uuid;
 use crate::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
@@ -44,6 +45,8 @@ pub struct BuildOptions {
     pub xattrs: bool,
     /// Whether mount points below the source are left empty.
     pub one_file_system: bool,
+    /// Which times are kept.
+    pub times: KeptTimes,
     /// Zstd level of index pages, 1 to 22.
     pub index_level: i32,
 }
@@ -60,6 +63,7 @@ impl Default for BuildOptions {
             index_copy: true,
             xattrs: true,
             one_file_system: false,
+            times: KeptTimes::default(),
             index_level: DEFAULT_INDEX_LEVEL,
         }
     }

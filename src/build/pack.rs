@@ -36,6 +36,7 @@ pub fn pack_tree(
         threads: options.threads,
         xattrs: options.xattrs,
         one_file_system: options.one_file_system,
+        times: options.times,
         strict: options.strict,
         exclude,
         scratch_dir: builder.scratch_dir().to_path_buf(),
@@ -65,7 +66,7 @@ pub fn pack_tree(
             },
             &mut |record| {
                 progress.entries += 1;
-                progress.bytes += record.size;
+                progress.bytes = progress.bytes.saturating_add(record.size);
                 if progress.entries.is_multiple_of(256) {
                     report(*observer.borrow_mut(), progress)?;
                 }

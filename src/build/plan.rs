@@ -28,6 +28,8 @@ pub struct Totals {
     pub others: u64,
     /// Bytes in regular files; a file of several names counts once.
     pub data_bytes: u64,
+    /// How many of these seem to lie in holes; files of several names are not counted.
+    pub hole_bytes: u64,
     /// Names beyond the first of files that have several.
     pub aliases: u64,
 }
@@ -66,10 +68,10 @@ impl Plan {
                 _ => &mut totals.others,
             } += 1;
             if kind == Kind::File {
-                totals.data_bytes =
-                    totals.data_bytes.checked_add(record.size).ok_or_else(|| {
-                        Error::new(ErrorKind::Limit, "the files hold more than 2^64 bytes")
-                    })?;
+                totals.data_bytes = totals.data_bytes.saturating_add(record.size);
+            }
+            if record.identity.is_none() {
+                totals.hole_bytes = totals.hole_bytes.saturating_add(record.holes_hint);
             }
             counter.add(&record, ordinal, kind == Kind::Directory)?;
             groups.add(&record, ordinal)?;
@@ -82,7 +84,7 @@ impl Plan {
             .map_err(|lost| describe(lost.ordinal, sorted))?;
         let links = groups.finish()?;
         totals.aliases = links.aliases;
-        totals.data_bytes -= links.alias_bytes;
+        totals.data_bytes = totals.data_bytes.saturating_sub(links.alias_bytes);
         Ok(Self {
             totals,
             directories,

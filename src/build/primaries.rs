@@ -6,8 +6,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// Bytes of a record: ordinal, size, position, stored length, bytes saved.
-const RECORD: usize = 40;
+/// Bytes of a record: ordinal, size, bytes of holes, hole map, position, stored length, bytes saved.
+const RECORD: usize = 56;
 
 /// Records that wait in memory before they are written, and the unit of growth of the file.
 const KEPT: usize = 4096;
@@ -17,6 +17,9 @@ const KEPT: usize = 4096;
 pub(super) struct Primary {
     pub(super) ordinal: u64,
     pub(super) size: u64,
+    /// Bytes in holes, and the blob that says where they are if there is data as well.
+    pub(super) hole_bytes: u64,
+    pub(super) hole_map: u64,
     pub(super) placement: Option<Placement>,
 }
 
@@ -56,6 +59,8 @@ impl Primaries {
                 for value in [
                     primary.ordinal,
                     primary.size,
+                    primary.hole_bytes,
+                    primary.hole_map,
                     number(|p| p.position),
                     number(|p| p.stored),
                     number(|p| p.saved),
@@ -89,6 +94,7 @@ impl Primaries {
         });
         let mut next = || numbers.next().unwrap_or_default();
         let (ordinal, size) = (next(), next());
+        let (hole_bytes, hole_map) = (next(), next());
         let placement = Placement {
             position: next(),
             stored: next(),
@@ -98,6 +104,8 @@ impl Primaries {
         Ok(Primary {
             ordinal,
             size,
+            hole_bytes,
+            hole_map,
             placement,
         })
     }
@@ -135,6 +143,8 @@ mod tests {
         let primary = |n: u64| Primary {
             ordinal: n * 3,
             size: n,
+            hole_bytes: n / 2,
+            hole_map: n * 7,
             placement: (!n.is_multiple_of(5)).then_some(Placement {
                 position: n << 20,
                 stored: n,

@@ -8,6 +8,7 @@
 
 use crate::format::checksum::crc_append;
 use crate::format::extent::{Chunk, Shape};
+use crate::format::holes::HoleMap;
 use crate::format::volume::{Identity, Layout, Span, encode_header, encode_trailer};
 use crate::format::{MAX_VOLUMES, PAGE_BYTES, PAGE_SIZE, Uuid};
 use crate::{Error, ErrorKind, Result, image};
@@ -15,6 +16,7 @@ use crate::{Error, ErrorKind, Result, image};
 use super::chunk_table::ChunkTable;
 use super::output::Output;
 use super::preallocate::preallocate;
+use std::sync::Arc;
 
 /// Bytes collected before a write, and the alignment of all writes but the last: hard disks and
 /// file systems get requests that they need not split or merge.
@@ -25,14 +27,16 @@ const BUFFER: usize = 1 << 20;
 const WRITEBACK: u64 = 8 << 20;
 
 /// Where the contents of a file lie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placed {
     /// Number of the volume.
     pub volume: u32,
     /// Position of the extent's first byte among all volumes.
     pub position: u64,
-    /// Bytes of contents.
+    /// Bytes of contents, those in holes not counted.
     pub size: u64,
+    /// Where in the file they lie, if it has holes.
+    pub holes: Option<Arc<HoleMap>>,
     /// Bytes the extent takes; 0 if the file turned out empty, which has no extent.
     pub stored: u64,
     /// How much shorter that is than the default stored length: the chunks of zeros left out.
@@ -324,6 +328,7 @@ impl VolumeWriter {
             volume: self.identity.number,
             position: self.position(start),
             size,
+            holes: None,
             stored: self.offset() - start,
             saved,
         }

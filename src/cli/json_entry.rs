@@ -1,7 +1,7 @@
 //! One entry as a JSON object.
 
 use dgfs::Result;
-use dgfs::entry::Kind;
+use dgfs::entry::{Kind, Timestamp};
 use dgfs::read::{Image, Node};
 use rustix::fs::{major, minor};
 use serde::Serialize;
@@ -20,7 +20,15 @@ pub(super) struct JsonEntry {
     uid: u32,
     gid: u32,
     size: u64,
+    /// Units of 512 bytes that the data takes, holes not counted.
+    blocks: u64,
     mtime: JsonTime,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    atime: Option<JsonTime>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ctime: Option<JsonTime>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    btime: Option<JsonTime>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rdev: Option<JsonDevice>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,6 +59,15 @@ struct JsonXattr {
     value_hex: String,
 }
 
+impl From<Timestamp> for JsonTime {
+    fn from(time: Timestamp) -> Self {
+        Self {
+            seconds: time.seconds,
+            nanoseconds: time.nanoseconds,
+        }
+    }
+}
+
 impl JsonEntry {
     /// The object of `node`, which lies at `path` of the image.
     pub(super) fn new(image: &Image, path: &[u8], node: &Node, xattrs: bool) -> Result<Self> {
@@ -67,6 +84,7 @@ impl JsonEntry {
         } else {
             None
         };
+        let times = node.other_times;
         let (path, path_hex) = text(path);
         Ok(Self {
             path,
@@ -78,10 +96,11 @@ impl JsonEntry {
             uid: node.uid,
             gid: node.gid,
             size: node.size,
-            mtime: JsonTime {
-                seconds: node.mtime.seconds,
-                nanoseconds: node.mtime.nanoseconds,
-            },
+            blocks: node.blocks(),
+            mtime: node.mtime.into(),
+            atime: times.map(|times| times.atime.into()),
+            ctime: times.map(|times| times.ctime.into()),
+            btime: times.and_then(|times| times.btime).map(JsonTime::from),
             rdev: node.kind().is_device().then(|| JsonDevice {
                 major: major(node.rdev),
                 minor: minor(node.rdev),

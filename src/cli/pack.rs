@@ -12,6 +12,7 @@ use signal_hook::flag;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use dgfs::build::{BuildOptions, Observer, Phase, Progress, Report, pack_tree};
+use dgfs::entry::KeptTimes;
 use dgfs::{Error, ErrorKind, Result, image};
 
 use super::output::Output;
@@ -58,6 +59,9 @@ pub(super) struct Args {
     /// Leave directories empty that other file systems are mounted on.
     #[arg(short = 'x', long)]
     one_file_system: bool,
+    /// Which times to keep: that of modification, or those of access, change and birth as well.
+    #[arg(long, value_enum, value_name = "WHICH", default_value_t = Times::Mtime)]
+    times: Times,
     /// How hard index pages are compressed.
     #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(i32).range(1..=22),
         default_value_t = dgfs::build::DEFAULT_INDEX_LEVEL)]
@@ -65,6 +69,15 @@ pub(super) struct Args {
     /// Print the summary as JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// Times to keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Times {
+    /// Last modification.
+    Mtime,
+    /// Modification, access, change and birth.
+    All,
 }
 
 /// Packs and prints a summary.
@@ -78,6 +91,10 @@ pub(super) fn run(args: &Args, quiet: bool) -> Result<ExitCode> {
         index_copy: !args.no_index_copy,
         xattrs: !args.no_xattrs,
         one_file_system: args.one_file_system,
+        times: match args.times {
+            Times::Mtime => KeptTimes::Modification,
+            Times::All => KeptTimes::All,
+        },
         index_level: args.index_level,
         ..BuildOptions::default()
     };

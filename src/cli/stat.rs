@@ -57,7 +57,7 @@ struct Contents {
 
 impl Contents {
     fn of(image: &Image, node: &Node) -> Option<Self> {
-        if node.kind() != Kind::File || node.size == 0 {
+        if node.kind() != Kind::File || node.extent.stored == 0 {
             return None;
         }
         let position = node.extent.position;
@@ -112,6 +112,14 @@ fn print(image: &Image, path: &[u8], node: &Node, output: &mut Output) -> Result
     row("owner", format!("{}:{}", node.uid, node.gid))?;
     row("links", node.links.to_string())?;
     row("modified", Utc(node.mtime).to_string())?;
+    if let Some(times) = node.other_times {
+        row("accessed", Utc(times.atime).to_string())?;
+        row("changed", Utc(times.ctime).to_string())?;
+        let birth = times
+            .btime
+            .map_or("unknown".into(), |time| Utc(time).to_string());
+        row("born", birth)?;
+    }
     let children = node.children;
     match node.kind() {
         Kind::Directory => row(
@@ -126,6 +134,17 @@ fn print(image: &Image, path: &[u8], node: &Node, output: &mut Output) -> Result
             format!("{},{}", major(node.rdev), minor(node.rdev)),
         )?,
         _ => row("size", format!("{} bytes", node.size))?,
+    }
+    if node.hole_bytes > 0 {
+        let map = image.holes(node)?;
+        let segments = map.segments().len();
+        row(
+            "holes",
+            format!(
+                "{} bytes around {segments} segments of data",
+                node.hole_bytes
+            ),
+        )?;
     }
     if let Some(contents) = Contents::of(image, node) {
         row(

@@ -10,7 +10,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::options::ExtractOptions;
-use crate::entry::Kind;
+use crate::entry::{Kind, Timestamp};
 use crate::read::Node;
 
 /// Set-user-id and set-group-id.
@@ -89,8 +89,8 @@ impl Restorer {
             let set = set_mode(target, Mode::from_raw_mode(mode));
             result = result.and(set.map_err(|errno| ("set the mode", errno)));
         }
-        let set = set_mtime(target, node);
-        result.and(set.map_err(|errno| ("set the time", errno)))
+        let set = set_times(target, node);
+        result.and(set.map_err(|errno| ("set the times", errno)))
     }
 
     /// Logs the first refusal of a kind: what a file system or user may not have is the same for all files.
@@ -141,16 +141,20 @@ fn set_xattr(target: Target<'_>, name: &[u8], value: &[u8]) -> rustix::io::Resul
     }
 }
 
-fn set_mtime(target: Target<'_>, node: &Node) -> rustix::io::Result<()> {
+fn set_times(target: Target<'_>, node: &Node) -> rustix::io::Result<()> {
+    let timespec = |time: Timestamp| Timespec {
+        tv_sec: time.seconds,
+        tv_nsec: time.nanoseconds.into(),
+    };
+    let omitted = Timespec {
+        tv_sec: 0,
+        tv_nsec: UTIME_OMIT,
+    };
     let times = Timestamps {
-        last_access: Timespec {
-            tv_sec: 0,
-            tv_nsec: UTIME_OMIT,
-        },
-        last_modification: Timespec {
-            tv_sec: node.mtime.seconds,
-            tv_nsec: node.mtime.nanoseconds.into(),
-        },
+        last_access: node
+            .other_times
+            .map_or(omitted, |times| timespec(times.atime)),
+        last_modification: timespec(node.mtime),
     };
     match target {
         Target::Open(file) => futimens(file, &times),

@@ -430,7 +430,7 @@ impl Extractor<'_> {
                     return Err(error);
                 }
                 self.done.files += 1;
-                self.done.bytes += node.size;
+                self.done.bytes = self.done.bytes.saturating_add(node.size);
                 let target = Target::Open(file.as_fd());
                 self.restorer.restore(target, node, &xattrs)
             }

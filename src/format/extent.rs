@@ -24,7 +24,7 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// The shape of a file of `size` bytes, more than 0 and below 2^63, in chunks of `1 << chunk_shift` bytes.
+    /// The shape of a file with `size` bytes of data, below 2^63, in chunks of `1 << chunk_shift` bytes.
     pub fn new(size: u64, chunk_shift: u32) -> Self {
         Self { size, chunk_shift }
     }
@@ -59,8 +59,11 @@ impl Shape {
         blocks * BLOCK_HEADER as u64 + self.chunks() * ROW as u64
     }
 
-    /// Stored length of the extent if no chunk is left out.
+    /// Stored length of the extent if no chunk is left out; 0 without data.
     pub fn default_stored_length(&self) -> u64 {
+        if self.size == 0 {
+            return 0;
+        }
         self.size
             + if self.has_table() {
                 self.table_length()
@@ -177,6 +180,7 @@ mod tests {
 
     #[test]
     fn shapes_by_arithmetic() {
+        assert_eq!(Shape::new(0, 12).default_stored_length(), 0);
         let small = Shape::new(100, 12);
         assert_eq!((small.chunks(), small.table_length()), (1, 0));
         assert_eq!(small.default_stored_length(), 104);

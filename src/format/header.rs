@@ -26,8 +26,14 @@ const SECTION_TABLE_OFFSET: usize = 160;
 /// Byte offset of the checksum, which covers all bytes before it.
 const CRC_OFFSET: usize = PAGE_SIZE - 4;
 
+/// Required feature: files may have holes (columns `hole bytes` and `hole map` of leaf pages).
+pub const FEATURE_HOLES: u64 = 1 << 0;
+
+/// Required feature: entries have times of access, change and birth.
+pub const FEATURE_TIMES: u64 = 1 << 1;
+
 /// Features of the third class that this reader knows.
-const KNOWN_FEATURES: u64 = 0;
+const KNOWN_FEATURES: u64 = FEATURE_HOLES | FEATURE_TIMES;
 
 /// A part of the index behind its pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +92,16 @@ pub struct Header {
 }
 
 impl Header {
+    /// Whether files of the image may have holes.
+    pub fn has_holes(&self) -> bool {
+        self.features_required & FEATURE_HOLES != 0
+    }
+
+    /// Whether the image keeps times of access, change and birth.
+    pub fn has_other_times(&self) -> bool {
+        self.features_required & FEATURE_TIMES != 0
+    }
+
     /// Page number of the root of the tree.
     pub fn root_page(&self) -> u64 {
         self.leaf_pages + self.inner_pages
@@ -390,7 +406,7 @@ mod tests {
         newer[8] = 2;
         assert_eq!(kind(&newer, 20 * PAGE_BYTES), ErrorKind::Version);
         let unknown = Header {
-            features_required: 2,
+            features_required: 1 << 2,
             ..sample()
         }
         .encode();

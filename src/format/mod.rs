@@ -19,6 +19,7 @@ pub mod column;
 pub mod extent;
 pub mod frame;
 pub mod header;
+pub mod holes;
 pub mod inner;
 pub mod leaf;
 pub mod volume;
@@ -33,7 +34,7 @@ pub const PAGE_BYTES: u64 = 4096;
 pub const VERSION_MAJOR: u16 = 1;
 
 /// Minor version that this crate writes; readers accept any.
-pub const VERSION_MINOR: u16 = 0;
+pub const VERSION_MINOR: u16 = 1;
 
 /// Longest name of an entry in bytes.
 pub const MAX_NAME: usize = 255;
@@ -58,6 +59,10 @@ pub const MAX_ATTRIBUTES: usize = 1 << 20;
 
 /// Most volumes of one image.
 pub const MAX_VOLUMES: usize = 1 << 16;
+
+/// Most data segments of one file with holes (24 MiB in memory); a writer fills the smallest holes of a file
+/// that has more.
+pub const MAX_HOLE_SEGMENTS: usize = 1 << 20;
 
 /// Longest blob in bytes.
 pub const MAX_BLOB: usize = 1 << 24;

@@ -22,10 +22,14 @@ pub struct Attributes {
     pub rdev: u32,
     /// Bytes of a file, bytes of a symbolic link's target, entries of a directory.
     pub size: u64,
-    /// Space on the data volumes, in units of 512 bytes.
+    /// Space that the data takes, holes not counted, in units of 512 bytes.
     pub blocks: u64,
-    /// Last modification; the only time an image knows.
+    /// Last modification.
     pub mtime: Timestamp,
+    /// Last access; as `mtime` in an image that does not keep it.
+    pub atime: Timestamp,
+    /// Last change of the inode; as `mtime` in an image that does not keep it.
+    pub ctime: Timestamp,
     /// The buffer, in bytes, that programs are told to read this with.
     pub block_size: u32,
 }
@@ -61,6 +65,8 @@ impl Attributes {
             size: node.size,
             blocks: node.blocks(),
             mtime: node.mtime,
+            atime: node.other_times.map_or(node.mtime, |times| times.atime),
+            ctime: node.other_times.map_or(node.mtime, |times| times.ctime),
             block_size: match kind {
                 Kind::Directory => listing_buffer(node.children.count),
                 _ => BLOCK,

@@ -147,6 +147,23 @@ impl PackFs {
             .read_at(&self.node(ino)?, offset, length, scratch)
     }
 
+    /// Whether any file of the image may have holes.
+    pub fn has_holes(&self) -> bool {
+        self.image.header().has_holes()
+    }
+
+    /// The first byte of data at or behind `offset` of a regular file, as `SEEK_DATA` has it; `None` if there is
+    /// none.
+    pub fn next_data(&self, ino: Ino, offset: u64) -> Result<Option<u64>> {
+        Ok(self.image.holes(&self.node(ino)?)?.next_data(offset))
+    }
+
+    /// The first byte in a hole at or behind `offset` of a regular file, as `SEEK_HOLE` has it: its end at the
+    /// latest. `None` behind the end.
+    pub fn next_hole(&self, ino: Ino, offset: u64) -> Result<Option<u64>> {
+        Ok(self.image.holes(&self.node(ino)?)?.next_hole(offset))
+    }
+
     /// The value of an extended attribute, or `None` if the inode has none of that name.
     pub fn xattr(&self, ino: Ino, name: &[u8]) -> Result<Option<Vec<u8>>> {
         let xattrs = self.image.xattrs(&self.node(ino)?)?;

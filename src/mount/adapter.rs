@@ -46,6 +46,10 @@ const BACKGROUND_MAX: u16 = 64;
 /// Longest name in bytes, as everywhere on Linux.
 const NAME_MAX: usize = 255;
 
+/// The kinds of `lseek` that a kernel asks about.
+const SEEK_DATA: i32 = 3;
+const SEEK_HOLE: i32 = 4;
+
 /// A name that does not exist, for the kernel to remember: an entry without an inode.
 const ABSENT: FileAttr = FileAttr {
     ino: INodeNo(0),
@@ -343,10 +347,31 @@ impl Filesystem for Adapter {
         reply.error(self.decline(Operation::Access));
     }
 
-    fn lseek(&self, _: &Request, _: INodeNo, _: FileHandle, _: i64, _: i32, reply: ReplyLseek) {
-        // An image knows no holes. Refused once, the kernel takes every file for all data without
-        // asking, where an answer would cost `cp` one request for each file.
-        reply.error(self.decline(Operation::Lseek));
+    fn lseek(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        if !self.fs.has_holes() {
+            // Refused once, the kernel takes every file for all data without asking, where an answer
+            // would cost `cp` one request for each file.
+            return reply.error(self.decline(Operation::Lseek));
+        }
+        self.counters.count(Operation::Lseek);
+        let found = u64::try_from(offset).map(|offset| match whence {
+            SEEK_DATA => self.fs.next_data(Ino(ino.0), offset),
+            SEEK_HOLE => self.fs.next_hole(Ino(ino.0), offset),
+            _ => Ok(None),
+        });
+        match found {
+            Ok(Ok(Some(found))) => reply.offset(found.cast_signed()),
+            Ok(Ok(None)) | Err(_) => reply.error(Errno::ENXIO),
+            Ok(Err(error)) => reply.error(self.fault(Operation::Lseek, ino, &error)),
+        }
     }
 
     fn ioctl(
@@ -600,15 +625,15 @@ fn reply_xattr(value: &[u8], size: u32, reply: ReplyXattr) {
 }
 
 fn file_attr(attributes: &Attributes) -> FileAttr {
-    let time = system_time(attributes.mtime);
+    let mtime = system_time(attributes.mtime);
     FileAttr {
         ino: INodeNo(attributes.ino.0),
         size: attributes.size,
         blocks: attributes.blocks,
-        atime: time,
-        mtime: time,
-        ctime: time,
-        crtime: time,
+        atime: system_time(attributes.atime),
+        mtime,
+        ctime: system_time(attributes.ctime),
+        crtime: mtime,
         kind: file_type(attributes.kind),
         perm: attributes.permissions,
         nlink: attributes.links,

@@ -63,8 +63,7 @@ impl Contents {
         }
     }
 
-    /// Reads `length` bytes of the file from `offset` on into `scratch` and returns them; fewer only at the end
-    /// of the file.
+    /// Reads `length` bytes of the file's data, as it is without holes, from `offset` on into `scratch` and returns them; fewer only at its end.
     pub(super) fn read_at<'s>(
         &self,
         node: &Node,
@@ -72,12 +71,12 @@ impl Contents {
         length: usize,
         scratch: &'s mut Vec<u8>,
     ) -> Result<&'s [u8]> {
-        let end = node.size.min(offset.saturating_add(length as u64));
+        let end = node.data_length().min(offset.saturating_add(length as u64));
         if offset >= end {
             return Ok(&[]);
         }
         let (volume, at) = self.locate(node)?;
-        let shape = Shape::new(node.size, self.chunk_shift);
+        let shape = Shape::new(node.data_length(), self.chunk_shift);
         let start = if shape.has_table() {
             self.read_chunks(volume, at, node, &shape, offset..end, scratch)?;
             offset - (offset >> self.chunk_shift << self.chunk_shift)
@@ -184,7 +183,7 @@ fn read_small(
     if node.extent.stored != shape.default_stored_length() {
         return Err(Error::corrupt("file has an impossible stored length"));
     }
-    let length = usize::try_from(node.size).unwrap_or(0);
+    let length = usize::try_from(node.data_length()).unwrap_or(0);
     scratch.resize(length + CRC_BYTES, 0);
     volume.part.read(scratch, at)?;
     let (bytes, sum) = scratch.split_at(length);

@@ -8,6 +8,7 @@ mod ahead;
 mod blobs;
 mod contents;
 mod files;
+mod holes;
 mod listing;
 mod node;
 mod open;
@@ -30,6 +31,7 @@ use crate::format::volume::Span;
 use crate::format::{MAX_INLINE_PATH, MAX_NAME};
 use crate::{Error, ErrorKind, Result};
 use contents::Contents;
+use holes::HoleMaps;
 use pages::PageStore;
 use std::path::{Path, PathBuf};
 use tree::Leaf;
@@ -66,6 +68,7 @@ pub struct Image {
     store: PageStore,
     contents: Contents,
     spans: Vec<Span>,
+    hole_maps: HoleMaps,
 }
 
 impl Image {
@@ -84,6 +87,7 @@ impl Image {
             store,
             contents,
             spans,
+            hole_maps: HoleMaps::new(),
         }
     }
 
@@ -177,6 +181,7 @@ impl Image {
 
     fn node_from_row(&self, row: &LeafRow<'_>) -> Result<Node> {
         let mut node = Node::from_row(row);
+        node.other_times = self.header().has_other_times().then_some(row.other_times);
         if let node::Link::Blob(offset) = node.link {
             node.size = blobs::length(&self.store, offset)?;
         }
@@ -332,6 +337,9 @@ impl Image {
         scratch: &'s mut Vec<u8>,
     ) -> Result<&'s [u8]> {
         match node.kind() {
+            Kind::File if node.hole_bytes > 0 => {
+                self.read_around_holes(node, offset, length, scratch)
+            }
             Kind::File => self.contents.read_at(node, offset, length, scratch),
             Kind::Directory => Err(Error::new(ErrorKind::IsADirectory, "is a directory")),
             _ => Err(Error::new(ErrorKind::InvalidInput, "not a regular file")),

@@ -1,6 +1,6 @@
 //! One entry as readers see it.
 
-use crate::entry::{Ino, Kind, Timestamp};
+use crate::entry::{Ino, Kind, OtherTimes, Timestamp};
 use crate::format::leaf::{LeafRow, Target};
 
 /// Where the children of a directory lie in key order.
@@ -56,17 +56,22 @@ pub struct Node {
     pub size: u64,
     /// Time of last modification.
     pub mtime: Timestamp,
+    /// The other times, if the image keeps them.
+    pub other_times: Option<OtherTimes>,
     /// Number of names; for a directory 2 plus its sub-directories.
     pub links: u64,
     /// Device number of a character or block device.
     pub rdev: u64,
     /// Children of a directory.
     pub children: Children,
+    /// How many of a regular file's bytes lie in holes; [`super::Image::holes`] says where.
+    pub hole_bytes: u64,
     /// Contents of a regular file.
     pub extent: Extent,
     pub(super) kind: Kind,
     pub(super) xattrs: Option<u64>,
     pub(super) link: Link,
+    pub(super) hole_map: Option<u64>,
 }
 
 impl Node {
@@ -95,6 +100,9 @@ impl Node {
             gid: row.attributes.gid,
             size,
             mtime: row.mtime,
+            other_times: None,
+            hole_bytes: row.hole_bytes,
+            hole_map: row.hole_map,
             links,
             rdev: row.device,
             children: Children {
@@ -128,8 +136,17 @@ impl Node {
         self.xattrs.is_some()
     }
 
-    /// `st_blocks`: units of 512 bytes that the contents take as stored.
+    /// Bytes of a regular file that lie outside of holes.
+    pub fn data_length(&self) -> u64 {
+        match self.kind {
+            Kind::File => self.size.saturating_sub(self.hole_bytes),
+            _ => 0,
+        }
+    }
+
+    /// `st_blocks`: units of 512 bytes that the data of a file takes on a disk with blocks of 4096 bytes, holes not
+    /// counted.
     pub fn blocks(&self) -> u64 {
-        self.extent.stored.div_ceil(512)
+        self.data_length().div_ceil(4096) * 8
     }
 }

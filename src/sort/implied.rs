@@ -78,6 +78,7 @@ fn implied(parent: &[u8], name: &[u8]) -> Record {
         name: name.to_vec(),
         metadata: Metadata::new(Kind::Directory, 0o755),
         size: 0,
+        holes_hint: 0,
         target: Vec::new(),
         identity: None,
         content: Content::ImpliedDirectory,

@@ -30,6 +30,9 @@ pub struct Record {
     pub metadata: Metadata,
     /// Length in bytes of a regular file as the source reported it, else 0.
     pub size: u64,
+    /// How many of these bytes seem to lie in holes, by the space the source takes: 0 for most files. Whether it
+    /// has holes, and where, is found out when it is read.
+    pub holes_hint: u64,
     /// Target of a symbolic link, else empty.
     pub target: Vec<u8>,
     /// Device and inode of the source file if it has further names there, so that hard links
@@ -47,6 +50,7 @@ impl Record {
             name: Vec::new(),
             metadata: Metadata::new(Kind::Directory, 0o755),
             size: 0,
+            holes_hint: 0,
             target: Vec::new(),
             identity: None,
             content: Content::None,

@@ -6,6 +6,7 @@ use std::thread;
 
 use super::queue::DirectoryQueue;
 use super::worker::{Message, Tree, Worker};
+use crate::entry::KeptTimes;
 use crate::sort::Record;
 use crate::{Error, ErrorKind, Result};
 
@@ -18,6 +19,8 @@ pub struct WalkOptions {
     pub xattrs: bool,
     /// Whether to leave out what is mounted below the root; mount points stay as empty directories.
     pub one_file_system: bool,
+    /// Which times are wanted.
+    pub times: KeptTimes,
     /// Whether the first problem ends the walk.
     pub strict: bool,
     /// Device and inode of files to leave out, such as the image that is being written.
@@ -34,6 +37,7 @@ impl WalkOptions {
             threads: thread::available_parallelism().map_or(1, usize::from),
             xattrs: true,
             one_file_system: false,
+            times: KeptTimes::default(),
             strict: false,
             exclude: Vec::new(),
             scratch_dir: scratch_dir.to_path_buf(),

@@ -9,14 +9,15 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use rustix::fs::{
-    Access, AtFlags, RawDir, Statx, StatxFlags, accessat, makedev, readlinkat, statx,
+    Access, AtFlags, RawDir, Statx, StatxFlags, StatxTimestamp, accessat, makedev, readlinkat,
+    statx,
 };
 
 use super::extended_attributes::AttributeReader;
 use super::queue::DirectoryQueue;
 use super::walk::{SkipReason, WalkEvent, WalkOptions};
 use crate::beneath::Beneath;
-use crate::entry::{Kind, Metadata, Timestamp};
+use crate::entry::{KeptTimes, Kind, Metadata, OtherTimes, Timestamp};
 use crate::sort::{Content, PATH_LIMIT, Record};
 use crate::{Error, ErrorKind, Result};
 
@@ -227,14 +228,14 @@ impl<'a> Worker<'a> {
                 mode: u32::from(attributes.stx_mode),
                 uid: attributes.stx_uid,
                 gid: attributes.stx_gid,
-                mtime: Timestamp {
-                    seconds: attributes.stx_mtime.tv_sec,
-                    nanoseconds: attributes.stx_mtime.tv_nsec,
-                },
+                mtime: timestamp(&attributes.stx_mtime),
+                other_times: (self.tree.options.times == KeptTimes::All)
+                    .then(|| other_times(attributes)),
                 rdev: 0,
                 xattrs: Vec::new(),
             },
             size: 0,
+            holes_hint: 0,
             target: Vec::new(),
             identity: None,
             content: Content::None,
@@ -249,6 +250,7 @@ impl<'a> Worker<'a> {
                         return self.problem(parent, name, "cannot read, left out", errno);
                     }
                     record.content = Content::Tree;
+                    record.holes_hint = holes_hint(attributes);
                 }
             }
             Some(Kind::Symlink) => match readlinkat(directory, name, Vec::new()) {
@@ -331,7 +333,32 @@ impl<'a> Worker<'a> {
 
 fn stat(directory: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<Statx> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-    statx(directory, name, flags, StatxFlags::BASIC_STATS)
+    let fields = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+    statx(directory, name, flags, fields)
+}
+
+fn timestamp(time: &StatxTimestamp) -> Timestamp {
+    Timestamp {
+        seconds: time.tv_sec,
+        nanoseconds: time.tv_nsec,
+    }
+}
+
+fn other_times(attributes: &Statx) -> OtherTimes {
+    let knows_birth = StatxFlags::from_bits_retain(attributes.stx_mask).contains(StatxFlags::BTIME);
+    OtherTimes {
+        atime: timestamp(&attributes.stx_atime),
+        ctime: timestamp(&attributes.stx_ctime),
+        btime: knows_birth.then(|| timestamp(&attributes.stx_btime)),
+    }
+}
+
+/// Bytes of a file that its blocks are too few for. Some file systems pack several files into a block, so they
+/// need not lie in holes.
+fn holes_hint(attributes: &Statx) -> u64 {
+    attributes
+        .stx_size
+        .saturating_sub(attributes.stx_blocks.saturating_mul(512))
 }
 
 fn device(attributes: &Statx) -> u64 {

@@ -2,7 +2,7 @@
 
 import struct
 
-from .encoding import PAGE, crc32c
+from .encoding import PAGE, Stream, crc32c
 from .faults import require
 
 ROWS_PER_BLOCK = 510
@@ -14,25 +14,61 @@ def table_length(header, size):
 
 
 def stored_length(header, entry):
-    if entry.size <= 1 << header.chunk_shift:
+    if entry.data <= 1 << header.chunk_shift:
         require(entry.saved == 0, "shortened extent of one chunk")
-        return entry.size + 4
-    require(entry.saved <= entry.size, "extent shorter than its chunk table")
-    return entry.size + table_length(header, entry.size) - entry.saved
+        return entry.data + 4 if entry.data else 0
+    require(entry.saved <= entry.data, "extent shorter than its chunk table")
+    return entry.data + table_length(header, entry.data) - entry.saved
 
 
 def contents(image, entry):
-    """Yields the contents of a regular file chunk by chunk, each checked before it is handed out."""
-    if not entry.size:
+    """Yields the contents of a regular file part by part, each checked before it is handed out."""
+    parts, ready, end = stored(image, entry), b"", 0
+    for start, length in segments(image, entry):
+        yield from zeros(start - end)
+        end = start + length
+        while length:
+            ready = ready or next(parts)
+            yield ready[:length]
+            taken = min(length, len(ready))
+            ready, length = ready[taken:], length - taken
+    yield from zeros(entry.size - end)
+
+
+def zeros(count):
+    for at in range(0, count, 1 << 20):
+        yield bytes(min(1 << 20, count - at))
+
+
+def segments(image, entry):
+    """Where the data of a file lies: offset and length of each part of it, in order."""
+    if not entry.hole_bytes:
+        return [(0, entry.size)]
+    found, end, total = [], 0, 0
+    if entry.data:
+        stream = Stream(image.blob(entry.hole_map)[0])
+        while stream.at < len(stream.data):
+            gap, length = stream.varint(), stream.varint()
+            require(length and (gap or not found) and len(found) < 1 << 20, "impossible segment in a hole map")
+            found.append((end + gap, length))
+            end, total = end + gap + length, total + length
+            require(end <= entry.size, "hole map goes beyond the end of its file")
+    require(total == entry.data, "hole map does not agree with the bytes of holes")
+    return found
+
+
+def stored(image, entry):
+    """Yields the data of a regular file, without its holes, chunk by chunk."""
+    if not entry.data:
         return
     number = image.volume_number(entry.position, entry.stored)
     volume, at = image.volume(number), entry.position - image.starts[number]
-    if entry.size <= 1 << image.header.chunk_shift:
-        yield checked(volume, at, entry.size, volume.read(at + entry.size, 4))
+    if entry.data <= 1 << image.header.chunk_shift:
+        yield checked(volume, at, entry.data, volume.read(at + entry.data, 4))
         return
-    for length, stored, crc in table(image.header, volume, at, entry):
-        yield checked(volume, at, length, crc) if stored else bytes(length)
-        at += stored
+    for length, taken, crc in table(image.header, volume, at, entry):
+        yield checked(volume, at, length, crc) if taken else bytes(length)
+        at += taken
 
 
 def checked(volume, offset, length, crc):
@@ -43,7 +79,7 @@ def checked(volume, offset, length, crc):
 
 def table(header, volume, extent, entry):
     """Yields length, stored length and CRC of each chunk of a file of several."""
-    size, shift = entry.size, header.chunk_shift
+    size, shift = entry.data, header.chunk_shift
     chunks, end = -(-size >> shift), entry.stored - table_length(header, size)
     offset = 0
     for first in range(0, chunks, ROWS_PER_BLOCK):

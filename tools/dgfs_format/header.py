@@ -25,7 +25,7 @@ class Header:
             page_size,
             _,
             self.warnings,
-            unknown,
+            self.features,
             self.uuid,
             self.length,
             self.entries,
@@ -47,7 +47,7 @@ class Header:
         require(crc32c(page[:-4]) == int.from_bytes(page[-4:], "little"), "damaged header: wrong checksum")
         require(major == 1, f"image of major version {major}, this reader knows 1")
         require(page_size == PAGE, f"page size {page_size}, this reader knows {PAGE}")
-        require(unknown == 0, f"image needs unknown features {unknown:#x}")
+        require(self.features < 1 << 2, f"image needs unknown features {self.features:#x}")
         require(self.length == length, f"index has {length} bytes, its header says {self.length}")
         pages = self.length // PAGE
         require(

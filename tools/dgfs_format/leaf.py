@@ -16,6 +16,7 @@ class Entry:
 
     name = target = b""
     size = seconds = nanoseconds = children = subdirectories = deeper = first_child = 0
+    hole_bytes = hole_map = 0
     saved = place = primary = links = device = xattrs = far_target = position = stored = 0
 
     def __init__(self, ordinal):
@@ -30,6 +31,10 @@ class Entry:
     @property
     def inode(self):
         return self.ordinal - self.primary + 1
+
+    @property
+    def data(self):
+        return self.size - self.hole_bytes
 
     @property
     def mtime(self):
@@ -65,7 +70,7 @@ class Leaf:
         require(level == 0, f"level {level} in a leaf page")
         require(1 <= r <= n <= 4096, f"{n} entries in {r} runs")
         require(self.ordinal + n <= image.header.entries, "ordinals beyond the last entry")
-        require(present < 1 << 7, f"unknown column among {present:#x}")
+        require(present < 1 << 15, f"unknown column among {present:#x}")
         control_at = self.FIELDS.size + names_length
         bits_at = control_at + control_length
         require(bits_at <= PAGE, "frames longer than the page")
@@ -153,6 +158,18 @@ class Leaf:
         columns.fill("device", [e for e in entries if e.type in (stat.S_IFCHR, stat.S_IFBLK)], bit=4)
         columns.fill("xattrs", entries, bit=5)
         columns.fill("far_target", [entry for entry in symlinks if not entry.target], bit=6)
+        columns.fill("hole_bytes", filled, bit=7)
+        columns.fill("hole_map", [entry for entry in filled if 0 < entry.hole_bytes < entry.size], bit=8)
+        for bit, name in enumerate(("access", "change", "birth")):
+            for part, part_bit in (("seconds", 9 + 2 * bit), ("nanoseconds", 10 + 2 * bit)):
+                for entry in entries:
+                    setattr(entry, f"{name}_{part}", getattr(entry, part))
+                columns.fill(f"{name}_{part}", entries, bit=part_bit)
+            require(
+                all(getattr(entry, f"{name}_nanoseconds") < 10**9 for entry in entries),
+                "more nanoseconds than a second has",
+            )
+        require(all(entry.hole_bytes <= entry.size for entry in filled), "more hole bytes than bytes")
         for entry in entries:
             require(entry.nanoseconds < 10**9, f"{entry.nanoseconds} nanoseconds")
             require(entry.primary <= entry.ordinal, "first name of an inode before the root")
@@ -170,7 +187,7 @@ class Leaf:
     def place_extents(self, image):
         position, volumes = self.position, set()
         for entry in self.entries:
-            if not entry.size:
+            if not entry.data:
                 continue
             entry.stored = stored_length(image.header, entry)
             entry.position = entry.place - 1 if entry.place else position

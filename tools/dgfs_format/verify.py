@@ -3,7 +3,7 @@
 import collections
 import stat
 
-from .contents import contents
+from .contents import segments, stored
 from .encoding import PAGE
 from .faults import Fault, require, warn
 from .listing import show_path
@@ -73,8 +73,10 @@ class Verify:
         self.check_links(
             entry, self.image.xattrs(entry), self.image.target(entry) if entry.is_symlink else b""
         )
-        if entry.size and self.image.volume_number(entry.position, entry.stored) in self.image.volumes:
-            for _ in contents(self.image, entry):
+        if entry.is_file:
+            segments(self.image, entry)
+        if entry.data and self.image.volume_number(entry.position, entry.stored) in self.image.volumes:
+            for _ in stored(self.image, entry):
                 pass
 
     def check_links(self, entry, xattrs, target):
@@ -87,6 +89,8 @@ class Verify:
             entry.uid,
             entry.gid,
             entry.size,
+            entry.hole_bytes,
+            entry.hole_map,
             entry.mtime,
             entry.nanoseconds,
             entry.links,
@@ -107,6 +111,7 @@ class Verify:
     def check_counts(self):
         header, spans = self.image.header, self.image.spans
         self.counts["stored_bytes"] = sum(end - start - PAGE for start, end in spans)
+        self.counts["data_bytes"] = min(self.counts["data_bytes"], (1 << 64) - 1)
         for name in ("files", "directories", "symlinks", "others", "data_bytes", "stored_bytes"):
             require(
                 self.counts[name] == getattr(header, name),

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
-use super::reading::{Large, Read, Small, Sources, Storage, read_spool};
+use super::large::Large;
+use super::reading::{Read, Small, Sources, Storage, read_spool};
 use super::source::{Entries, OpenFile, Work};
 use crate::{Error, ErrorKind, Result};
 
@@ -147,9 +148,9 @@ impl<T> Batch<T> {
         self.outcomes.clear();
         self.storage.clear();
         self.piece = intake.large.take().map(|(large, offset)| {
-            let length = (large.size - offset).min(self.storage.capacity() as u64);
+            let length = (large.length() - offset).min(self.storage.capacity() as u64);
             let end = offset + length;
-            let last = end >= large.size;
+            let last = end >= large.length();
             if !last {
                 intake.large = Some((large.clone(), end));
             }
@@ -183,6 +184,22 @@ impl<T> Batch<T> {
                 }
             }
             let work = E::work(entry);
+            if let Work::Tree {
+                holes_hint: 1.., ..
+            } = work
+            {
+                match Large::open_with_holes(work, opener) {
+                    // Read like any other file, which reports what is wrong with it, too.
+                    Ok(None) | Err(_) => {}
+                    Ok(Some(large)) => {
+                        if large.length() > 0 {
+                            intake.large = Some((large.clone(), 0));
+                        }
+                        self.outcomes.push(Outcome::Large(large));
+                        return;
+                    }
+                }
+            }
             let length = match work {
                 Work::Nothing => None,
                 Work::Tree { size, .. } | Work::Spool { size, .. } => Some(size),

@@ -3,7 +3,8 @@
 //! # Overview
 //! - an [`Entries`] yields entries in key order and says what is to be read for each ([`Work`]);
 //! - worker threads take turns in filling a batch of them and then read its files, all at the same
-//!   time ([`batch`], [`reading`]); a file larger than a batch is cut into pieces, which are batches of their own;
+//!   time ([`batch`], [`reading`]); a file larger than a batch, or with holes, is read
+//!   in pieces, which are batches of their own ([`large`]);
 //! - [`store_contents`] receives the batches in the order in which they were filled ([`pipeline`]),
 //!   appends the contents to the volumes and hands every entry back with its place.
 //!
@@ -11,6 +12,7 @@
 //! reading a small file. What comes out does not depend on the number of threads.
 
 mod batch;
+mod large;
 mod pipeline;
 mod planned;
 mod reading;

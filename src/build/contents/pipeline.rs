@@ -12,7 +12,8 @@ use std::thread;
 use rustix::io::Errno;
 
 use super::batch::{Batch, ENTRY_MEMORY, Intake, Outcome, batch_bytes, files_ahead, not_read};
-use super::reading::{Large, Read, Sources};
+use super::large::Large;
+use super::reading::{Read, Sources};
 use super::source::{Entries, OpenFile, Work};
 use crate::build::volumes::{Placed, VolumeSet};
 use crate::{Error, ErrorKind, Result};
@@ -329,9 +330,9 @@ impl<T> Store<'_, T> {
     /// Stores the pieces of `large`, which are the next batches. The outer error ends the build, the
     /// inner one is that of the file, of which nothing is stored then.
     fn store_large(&mut self, large: &Large) -> Result<Result<Placed>> {
-        let mut file = self.volumes.begin_file(large.size)?;
+        let mut file = self.volumes.begin_file(large.length())?;
         let mut failed = None;
-        loop {
+        while large.length() > 0 {
             let batch = self.shared.full_batch(self.number);
             self.number += 1;
             let mut batch = batch.ok_or_else(died)?;
@@ -363,10 +364,12 @@ impl<T> Store<'_, T> {
                 break;
             }
         }
-        match failed {
-            Some(error) => Ok(Err(error)),
-            None => Ok(Ok(file.finish()?)),
+        if let Some(error) = failed {
+            return Ok(Err(error));
         }
+        let mut placed = file.finish()?;
+        placed.holes.clone_from(&large.holes);
+        Ok(Ok(placed))
     }
 }
 

@@ -33,6 +33,7 @@ impl Entries for Planned {
                 parent: &record.parent,
                 name: &record.name,
                 size: record.size,
+                holes_hint: record.holes_hint,
                 mtime: record.metadata.mtime,
             },
             Content::Spool { offset } => Work::Spool {

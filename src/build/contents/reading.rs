@@ -5,12 +5,11 @@ use std::io::IoSliceMut;
 use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use rustix::fs::{Advice, SeekFrom, fadvise, fstat, seek};
-use rustix::io::{Errno, ReadWriteFlags, preadv2};
+use rustix::fs::{Advice, fadvise, fstat};
+use rustix::io::{ReadWriteFlags, preadv2};
 
-use super::source::{OpenFile, Work};
+use super::source::OpenFile;
 use crate::entry::Timestamp;
 use crate::format::checksum::crc;
 use crate::{Error, ErrorKind, Result};
@@ -166,94 +165,18 @@ pub(super) fn read_spool(sources: &Sources, offset: u64, to: &mut [u8]) -> Resul
         .map_err(|e| Error::new(ErrorKind::Io, "cannot read scratch data").caused_by(e))
 }
 
-/// A file that is larger than a batch.
-#[derive(Debug, Clone)]
-pub(super) struct Large {
-    file: Arc<File>,
-    /// Where in `file` its contents begin.
-    base: u64,
-    /// Its length when it was listed.
-    pub(super) size: u64,
-    /// What it was when it was listed; `None` for a part of the scratch file.
-    mtime: Option<Timestamp>,
-    /// Set when nobody wants the pieces that are still to come.
-    pub(super) abandoned: Arc<AtomicBool>,
-}
-
-impl Large {
-    /// Opens a large file.
-    pub(super) fn open(
-        work: Work<'_>,
-        opener: &mut impl OpenFile,
-        sources: &Sources,
-    ) -> Result<Self> {
-        let (file, base, size, mtime) = match work {
-            Work::Tree {
-                parent,
-                name,
-                size,
-                mtime,
-            } => {
-                let file = opener.open(parent, name)?;
-                // A hint: where it is refused, reading is merely slower.
-                let _ = fadvise(&file, 0, None, Advice::Sequential);
-                (Arc::new(file), 0, size, Some(mtime))
-            }
-            Work::Spool { offset, size } => {
-                let spool = sources.spool.clone().ok_or_else(no_spool)?;
-                (spool, offset, size, None)
-            }
-            Work::Nothing => return Err(Error::new(ErrorKind::InvalidInput, "nothing to open")),
-        };
-        Ok(Self {
-            file,
-            base,
-            size,
-            mtime,
-            abandoned: Arc::default(),
-        })
-    }
-
-    /// Fills `to` from `offset` on as far as the file goes; returns how far. Does not have the file
-    /// system read what is a hole.
-    pub(super) fn read_piece(&self, to: &mut [u8], offset: u64) -> Result<usize> {
-        let from = self.base + offset;
-        let end = from + to.len() as u64;
-        let data = match seek(&*self.file, SeekFrom::Data(from)) {
-            Ok(data) => data,
-            // No data from here to the end of the file.
-            Err(Errno::NXIO) => u64::MAX,
-            Err(_) => from,
-        };
-        if data >= end {
-            let stat = fstat(&*self.file).map_err(cannot_read)?;
-            if u64::try_from(stat.st_size).is_ok_and(|size| size >= end) {
-                to.fill(0);
-                return Ok(to.len());
-            }
-        }
-        read_up_to(&self.file, to, from).map_err(cannot_read)
-    }
-
-    /// Whether the file, of which there were `length` bytes, is not what was listed.
-    pub(super) fn changed(&self, length: u64) -> bool {
-        let changed = |mtime| changed(&self.file, self.size, mtime);
-        length != self.size || self.mtime.is_some_and(changed)
-    }
-}
-
 #[cold]
-fn cannot_read(cause: impl Into<std::io::Error>) -> Error {
+pub(super) fn cannot_read(cause: impl Into<std::io::Error>) -> Error {
     Error::new(ErrorKind::Source, "cannot read").caused_by(cause)
 }
 
 #[cold]
-fn no_spool() -> Error {
+pub(super) fn no_spool() -> Error {
     Error::new(ErrorKind::InvalidInput, "there is no scratch file")
 }
 
 /// Whether `file` is not, or no longer, what it was when it was listed.
-fn changed(file: &File, size: u64, mtime: Timestamp) -> bool {
+pub(super) fn changed(file: &File, size: u64, mtime: Timestamp) -> bool {
     let Ok(now) = fstat(file) else { return true };
     u64::try_from(now.st_size) != Ok(size)
         || now.st_mtime != mtime.seconds
@@ -261,7 +184,7 @@ fn changed(file: &File, size: u64, mtime: Timestamp) -> bool {
 }
 
 /// Reads until `to` is full or the file ends; returns how much.
-fn read_up_to(file: &File, to: &mut [u8], offset: u64) -> std::io::Result<usize> {
+pub(super) fn read_up_to(file: &File, to: &mut [u8], offset: u64) -> std::io::Result<usize> {
     let mut length = 0;
     while let Some(rest) = to.get_mut(length..).filter(|rest| !rest.is_empty()) {
         match file.read_at(rest, offset + length as u64) {

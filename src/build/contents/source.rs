@@ -18,6 +18,8 @@ pub enum Work<'a> {
         name: &'a [u8],
         /// Its size in bytes when it was listed.
         size: u64,
+        /// How many of these seem to lie in holes.
+        holes_hint: u64,
         /// Its time of last modification when it was listed; another one now means that it changed.
         mtime: Timestamp,
     },

@@ -95,6 +95,7 @@ impl Entries for List {
                 parent: b"",
                 name: &entry.name,
                 size: entry.size,
+                holes_hint: 0,
                 mtime: entry.mtime,
             },
             None => Work::Nothing,
@@ -262,7 +263,7 @@ fn check(fixture: &Fixture, cases: &[Case], threads: usize, memory: usize) -> Ve
             assert_eq!(*placed, None);
             continue;
         };
-        let placed = placed.unwrap();
+        let placed = placed.as_ref().unwrap();
         assert_eq!(
             (placed.size, placed.position),
             (expected.len() as u64, position)
@@ -470,7 +471,7 @@ fn holes_are_not_stored() {
     fixture
         .run(&mut volumes, 2, 8 << 20, false, None, &mut collected)
         .unwrap();
-    let placed = collected.entries[0].1.unwrap();
+    let placed = collected.entries[0].1.as_ref().unwrap();
     assert_eq!(placed.size, 8 << 30);
     assert_eq!(placed.saved, (8 << 30) - CHUNK as u64);
     assert_eq!(collected.problems, [""; 0]);

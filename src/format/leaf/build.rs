@@ -5,10 +5,11 @@
     reason = "counts and lengths in a page fit into 16 bits, names into 8"
 )]
 
+use super::times::{TIME_COLUMNS, UNKNOWN, biased};
 use super::{
-    DEVICE, FAR_TARGET, FRAMES_OFFSET, LINKS, PLACE, PRIMARY, SAVED, SECONDS_BIAS, XATTRS,
+    DEVICE, FAR_TARGET, FRAMES_OFFSET, HOLE_BYTES, HOLE_MAP, LINKS, PLACE, PRIMARY, SAVED, XATTRS,
 };
-use crate::entry::{Kind, Timestamp};
+use crate::entry::{Kind, OtherTimes, Timestamp};
 use crate::format::bits::BitWriter;
 use crate::format::bytes::put_varint;
 use crate::format::column::ColumnEncoder;
@@ -35,6 +36,8 @@ pub struct NewEntry<'a> {
     pub attribute: u64,
     /// Time of last modification.
     pub mtime: Timestamp,
+    /// The other times; where they equal `mtime` they take nothing.
+    pub other_times: OtherTimes,
     /// Bytes of a regular file.
     pub size: u64,
     /// Children of a directory.
@@ -45,6 +48,10 @@ pub struct NewEntry<'a> {
     pub deeper: u64,
     /// Ordinal at which a directory's children begin (or would, if it had any).
     pub first_child: u64,
+    /// How many of a regular file's bytes lie in holes.
+    pub hole_bytes: u64,
+    /// Offset of the blob that says where its holes are; taken if it has holes and data.
+    pub hole_map: u64,
     /// Default stored length minus stored length of the extent.
     pub saved: u64,
     /// Position of the extent if it is not where the one before ends.
@@ -79,6 +86,7 @@ impl PendingRun {
 struct Ranks {
     files: usize,
     extents: usize,
+    hole_maps: usize,
     directories: usize,
     parents: usize,
     nondirectories: usize,
@@ -91,6 +99,7 @@ impl Ranks {
     fn subtract(&mut self, other: &Self) {
         self.files -= other.files;
         self.extents -= other.extents;
+        self.hole_maps -= other.hole_maps;
         self.directories -= other.directories;
         self.parents -= other.parents;
         self.nondirectories -= other.nondirectories;
@@ -128,6 +137,10 @@ pub struct LeafBuilder {
     devices: Vec<u64>,
     xattrs: Vec<u64>,
     far_targets: Vec<u64>,
+    hole_bytes: Vec<u64>,
+    hole_maps: Vec<u64>,
+    /// In the order of [`TIME_COLUMNS`].
+    times: [Vec<u64>; TIME_COLUMNS.len()],
     columns: ColumnEncoder,
     bits: BitWriter,
     stream: Vec<u8>,
@@ -201,11 +214,11 @@ impl LeafBuilder {
         self.name_ends.push(self.names.len());
         self.shared.push(shared as u8);
         self.attributes.push(entry.attribute);
-        self.seconds
-            .push(entry.mtime.seconds.cast_unsigned() ^ SECONDS_BIAS);
+        self.seconds.push(biased(entry.mtime.seconds));
         self.nanoseconds.push(u64::from(entry.mtime.nanoseconds));
         self.xattrs
             .push(entry.xattrs.map_or(0, |offset| offset + 1));
+        self.push_times(&entry.other_times);
         if entry.kind == Kind::Directory {
             ranks.directories += 1;
             self.children.push(entry.children);
@@ -226,6 +239,11 @@ impl LeafBuilder {
                 self.sizes.push(entry.size);
                 if entry.size > 0 {
                     ranks.extents += 1;
+                    self.hole_bytes.push(entry.hole_bytes);
+                    if entry.hole_bytes > 0 && entry.hole_bytes < entry.size {
+                        ranks.hole_maps += 1;
+                        self.hole_maps.push(entry.hole_map);
+                    }
                     self.saved.push(entry.saved);
                     self.places
                         .push(entry.place.map_or(0, |position| position + 1));
@@ -249,6 +267,23 @@ impl LeafBuilder {
             Kind::Directory | Kind::Fifo | Kind::Socket => {}
         }
         self.ranks.push(ranks);
+    }
+
+    fn push_times(&mut self, times: &OtherTimes) {
+        let birth = times.btime.map_or((UNKNOWN, 0), |birth| {
+            (biased(birth.seconds), birth.nanoseconds)
+        });
+        let values = [
+            biased(times.atime.seconds),
+            u64::from(times.atime.nanoseconds),
+            biased(times.ctime.seconds),
+            u64::from(times.ctime.nanoseconds),
+            birth.0,
+            u64::from(birth.1),
+        ];
+        for (column, value) in self.times.iter_mut().zip(values) {
+            column.push(value);
+        }
     }
 
     fn put_names(&mut self, count: usize, ranks: &Ranks) {
@@ -360,10 +395,28 @@ impl LeafBuilder {
             (DEVICE, &self.devices, ranks.devices),
             (XATTRS, &self.xattrs, count),
             (FAR_TARGET, &self.far_targets, ranks.far_targets),
+            (HOLE_BYTES, &self.hole_bytes, ranks.extents),
+            (HOLE_MAP, &self.hole_maps, ranks.hole_maps),
         ] {
             if values.iter().take(domain).any(|&value| value != 0) {
                 present |= bit;
                 put(values, domain);
+            }
+        }
+        for ((bit, nanoseconds), values) in TIME_COLUMNS.into_iter().zip(&self.times) {
+            let same_as_mtime = if nanoseconds {
+                &self.nanoseconds
+            } else {
+                &self.seconds
+            };
+            if values
+                .iter()
+                .zip(same_as_mtime)
+                .take(count)
+                .any(|(a, b)| a != b)
+            {
+                present |= bit;
+                put(values, count);
             }
         }
         present
@@ -454,8 +507,13 @@ impl LeafBuilder {
             (&mut self.devices, ranks.devices),
             (&mut self.xattrs, count),
             (&mut self.far_targets, ranks.far_targets),
+            (&mut self.hole_bytes, ranks.extents),
+            (&mut self.hole_maps, ranks.hole_maps),
         ] {
             column.drain(..domain);
+        }
+        for column in &mut self.times {
+            column.drain(..count);
         }
         self.ranks.drain(..count);
         for later in &mut self.ranks {

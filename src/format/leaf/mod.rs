@@ -6,6 +6,8 @@
 mod build;
 mod page;
 mod row;
+mod times;
+mod values;
 
 pub use build::{LeafBuilder, NewEntry, NewTarget};
 pub use page::{LeafPage, Run};
@@ -22,7 +24,15 @@ const LINKS: u32 = 1 << 3;
 const DEVICE: u32 = 1 << 4;
 const XATTRS: u32 = 1 << 5;
 const FAR_TARGET: u32 = 1 << 6;
-const KNOWN_COLUMNS: u32 = (1 << 7) - 1;
+const HOLE_BYTES: u32 = 1 << 7;
+const HOLE_MAP: u32 = 1 << 8;
+const ACCESS_SECONDS: u32 = 1 << 9;
+const ACCESS_NANOSECONDS: u32 = 1 << 10;
+const CHANGE_SECONDS: u32 = 1 << 11;
+const CHANGE_NANOSECONDS: u32 = 1 << 12;
+const BIRTH_SECONDS: u32 = 1 << 13;
+const BIRTH_NANOSECONDS: u32 = 1 << 14;
+const KNOWN_COLUMNS: u32 = (1 << 15) - 1;
 
 /// Seconds are stored with their sign bit flipped, so that earlier times are smaller numbers.
 const SECONDS_BIAS: u64 = 1 << 63;

@@ -6,7 +6,11 @@
 )]
 
 use super::row::{LeafRow, RowCursor};
-use super::{DEVICE, FAR_TARGET, KNOWN_COLUMNS, LINKS, PLACE, PRIMARY, SAVED, XATTRS};
+use super::times::{TIME_COLUMNS, Times};
+use super::values::Column;
+use super::{
+    DEVICE, FAR_TARGET, HOLE_BYTES, HOLE_MAP, KNOWN_COLUMNS, LINKS, PLACE, PRIMARY, SAVED, XATTRS,
+};
 use crate::entry::Kind;
 use crate::format::attributes::Attributes;
 use crate::format::bits::BitReader;
@@ -16,44 +20,6 @@ use crate::format::{
     MAX_INLINE_PATH, MAX_LEAF_ENTRIES, MAX_NAME, Malformed, PAGE_SIZE, Parsed, column, frame,
 };
 use std::ops::Range;
-
-/// A column in memory: the narrowest of three forms.
-#[derive(Debug)]
-pub(super) enum Column {
-    Constant(u64),
-    Narrow(Box<[u32]>),
-    Wide(Box<[u64]>),
-}
-
-impl Column {
-    fn new(values: &[u64]) -> Self {
-        let first = values.first().copied().unwrap_or(0);
-        if values.iter().all(|&value| value == first) {
-            return Self::Constant(first);
-        }
-        let narrow: Option<Box<[u32]>> = values
-            .iter()
-            .map(|&value| u32::try_from(value).ok())
-            .collect();
-        narrow.map_or_else(|| Self::Wide(values.into()), Self::Narrow)
-    }
-
-    pub(super) fn get(&self, index: usize) -> u64 {
-        match self {
-            Self::Constant(value) => *value,
-            Self::Narrow(values) => values.get(index).copied().map_or(0, u64::from),
-            Self::Wide(values) => values.get(index).copied().unwrap_or(0),
-        }
-    }
-
-    fn memory(&self) -> usize {
-        match self {
-            Self::Constant(_) => 0,
-            Self::Narrow(values) => values.len() * 4,
-            Self::Wide(values) => values.len() * 8,
-        }
-    }
-}
 
 /// A run, whole or in part, in a page.
 #[derive(Debug, Clone)]
@@ -97,6 +63,9 @@ pub struct LeafPage {
     pub(super) devices: Column,
     pub(super) xattrs: Column,
     pub(super) far_targets: Column,
+    pub(super) hole_bytes: Column,
+    pub(super) hole_maps: Column,
+    pub(super) times: Times,
 }
 
 /// Positions in `stream` of the next `count` NULs from `from` on.
@@ -198,7 +167,8 @@ impl LeafPage {
         if values.iter().any(|&size| size >= 1 << 63) {
             return Err(Malformed("file has an impossible size"));
         }
-        let extents = values.iter().filter(|&&size| size > 0).count();
+        let file_sizes: Vec<u64> = values.iter().copied().filter(|&size| size > 0).collect();
+        let extents = file_sizes.len();
         let seconds = next(count, &mut values)?;
         let nanoseconds = next(count, &mut values)?;
         if values.iter().any(|&value| value >= 1_000_000_000) {
@@ -217,13 +187,41 @@ impl LeafPage {
             })
             .count();
         let bases = next(with_directories, &mut values)?;
-        let mut optional = |bit: u32, domain: usize| {
+        let mut optional = |bit: u32, domain: usize, values: &mut Vec<u64>| {
             if present & bit == 0 {
+                values.clear();
+                values.resize(domain, 0);
                 Ok(Column::Constant(0))
             } else {
-                next(domain, &mut values)
+                next(domain, values)
             }
         };
+        let saved = optional(SAVED, extents, &mut values)?;
+        let places = optional(PLACE, extents, &mut values)?;
+        let primaries = optional(PRIMARY, count - directories, &mut values)?;
+        let links = optional(LINKS, count - directories, &mut values)?;
+        let devices = optional(DEVICE, devices, &mut values)?;
+        let xattrs = optional(XATTRS, count, &mut values)?;
+        let far_targets = optional(FAR_TARGET, symlinks - inline_targets, &mut values)?;
+        let hole_bytes = optional(HOLE_BYTES, extents, &mut values)?;
+        let mut mapped = 0;
+        for (&hole_bytes, &size) in values.iter().zip(&file_sizes) {
+            if hole_bytes > size {
+                return Err(Malformed("file has more bytes of holes than bytes"));
+            }
+            mapped += usize::from(hole_bytes > 0 && hole_bytes < size);
+        }
+        let hole_maps = optional(HOLE_MAP, mapped, &mut values)?;
+        let mut times = Times::default();
+        for (bit, nanoseconds) in TIME_COLUMNS {
+            if present & bit != 0 {
+                let column = next(count, &mut values)?;
+                if nanoseconds && values.iter().any(|&value| value >= 1_000_000_000) {
+                    return Err(Malformed("time has more nanoseconds than a second"));
+                }
+                times.set(bit, column);
+            }
+        }
         let page = Self {
             first_ordinal,
             position,
@@ -242,13 +240,16 @@ impl LeafPage {
             subdirectories,
             deeper,
             bases,
-            saved: optional(SAVED, extents)?,
-            places: optional(PLACE, extents)?,
-            primaries: optional(PRIMARY, count - directories)?,
-            links: optional(LINKS, count - directories)?,
-            devices: optional(DEVICE, devices)?,
-            xattrs: optional(XATTRS, count)?,
-            far_targets: optional(FAR_TARGET, symlinks - inline_targets)?,
+            saved,
+            places,
+            primaries,
+            links,
+            devices,
+            xattrs,
+            far_targets,
+            hole_bytes,
+            hole_maps,
+            times,
             kinds: kinds.into(),
         };
         if !control.rest().is_empty() {
@@ -317,7 +318,7 @@ impl LeafPage {
                 return Err(Malformed("directory has impossible children"));
             }
             if row.kind == Kind::File && row.size > 0 {
-                let shape = Shape::new(row.size, self.chunk_shift);
+                let shape = Shape::new(row.data_length(), self.chunk_shift);
                 let minimum = if shape.has_table() {
                     shape.table_length()
                 } else {
@@ -365,6 +366,8 @@ impl LeafPage {
             &self.devices,
             &self.xattrs,
             &self.far_targets,
+            &self.hole_bytes,
+            &self.hole_maps,
         ];
         std::mem::size_of::<Self>()
             + self.runs.len() * std::mem::size_of::<Run>()
@@ -374,6 +377,7 @@ impl LeafPage {
             + self.shared.len()
             + self.kinds.len()
             + columns.iter().map(|column| column.memory()).sum::<usize>()
+            + self.times.memory()
     }
 
     /// The runs in the page, in order.

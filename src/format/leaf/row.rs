@@ -5,9 +5,9 @@
     reason = "checked when the page was decoded"
 )]
 
-use super::SECONDS_BIAS;
 use super::page::LeafPage;
-use crate::entry::{Kind, Timestamp};
+use super::times::unbiased;
+use crate::entry::{Kind, OtherTimes, Timestamp};
 use crate::format::attributes::Attributes;
 use crate::format::extent::Shape;
 
@@ -31,6 +31,8 @@ pub struct LeafRow<'a> {
     pub attributes: Attributes,
     /// Time of last modification.
     pub mtime: Timestamp,
+    /// The other times; as `mtime` where the page has none.
+    pub other_times: OtherTimes,
     /// Bytes of a regular file.
     pub size: u64,
     /// Children of a directory.
@@ -41,6 +43,10 @@ pub struct LeafRow<'a> {
     pub deeper: u64,
     /// Ordinal of a directory's first child.
     pub first_child: u64,
+    /// How many of a regular file's bytes lie in holes.
+    pub hole_bytes: u64,
+    /// Offset of the blob that says where its holes are, if it has holes and data.
+    pub hole_map: Option<u64>,
     /// Position of the extent of a regular file of size > 0.
     pub position: u64,
     /// Stored length of that extent.
@@ -57,6 +63,13 @@ pub struct LeafRow<'a> {
     pub target: Target<'a>,
 }
 
+impl LeafRow<'_> {
+    /// Bytes of a regular file that lie outside of holes.
+    pub fn data_length(&self) -> u64 {
+        self.size.saturating_sub(self.hole_bytes)
+    }
+}
+
 /// Goes through the rows of a page; each step costs the same, wherever it is.
 #[derive(Debug)]
 pub struct RowCursor<'a> {
@@ -65,6 +78,7 @@ pub struct RowCursor<'a> {
     run: usize,
     files: usize,
     extents: usize,
+    hole_maps: usize,
     directories: usize,
     parents: usize,
     bases: usize,
@@ -84,6 +98,7 @@ impl<'a> RowCursor<'a> {
             run: 0,
             files: 0,
             extents: 0,
+            hole_maps: 0,
             directories: 0,
             parents: 0,
             bases: 0,
@@ -101,7 +116,8 @@ impl<'a> RowCursor<'a> {
     }
 
     fn extent(&self, size: u64) -> (u64, u64, bool) {
-        let default = Shape::new(size, self.page.chunk_shift).default_stored_length();
+        let data = size.saturating_sub(self.page.hole_bytes.get(self.extents));
+        let default = Shape::new(data, self.page.chunk_shift).default_stored_length();
         let stored = default.saturating_sub(self.page.saved.get(self.extents));
         match self.page.places.get(self.extents).checked_sub(1) {
             Some(place) => (place, stored, false),
@@ -139,19 +155,23 @@ impl<'a> RowCursor<'a> {
         let attribute = usize::try_from(page.attributes.get(self.index)).ok()?;
         let attributes = page.table.get(attribute)?.0;
         let nondirectories = self.index - self.directories;
+        let mtime = Timestamp {
+            seconds: unbiased(page.seconds.get(self.index)),
+            nanoseconds: page.nanoseconds.get(self.index) as u32,
+        };
         let mut row = LeafRow {
             ordinal: page.first_ordinal + self.index as u64,
             kind,
             attributes,
-            mtime: Timestamp {
-                seconds: (page.seconds.get(self.index) ^ SECONDS_BIAS).cast_signed(),
-                nanoseconds: page.nanoseconds.get(self.index) as u32,
-            },
+            mtime,
+            other_times: page.times.get(self.index, mtime),
             size: 0,
             children: 0,
             subdirectories: 0,
             deeper: 0,
             first_child: 0,
+            hole_bytes: 0,
+            hole_map: None,
             position: 0,
             stored: 0,
             primary: 0,
@@ -175,6 +195,9 @@ impl<'a> RowCursor<'a> {
             Kind::File => {
                 row.size = page.sizes.get(self.files);
                 if row.size > 0 {
+                    row.hole_bytes = page.hole_bytes.get(self.extents);
+                    row.hole_map = (row.hole_bytes > 0 && row.hole_bytes < row.size)
+                        .then(|| page.hole_maps.get(self.hole_maps));
                     (row.position, row.stored, _) = self.extent(row.size);
                 }
             }
@@ -212,6 +235,8 @@ impl<'a> RowCursor<'a> {
                     if implicit {
                         self.position = self.position.saturating_add(stored);
                     }
+                    let hole_bytes = page.hole_bytes.get(self.extents);
+                    self.hole_maps += usize::from(hole_bytes > 0 && hole_bytes < size);
                     self.extents += 1;
                 }
                 self.files += 1;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::entry::{Kind, Timestamp};
+use crate::entry::{Kind, OtherTimes, Timestamp};
 use crate::format::attributes::Attributes;
 use crate::format::frame::FrameEncoder;
 use crate::format::{PAGE_SIZE, extent::Shape};
@@ -40,6 +40,46 @@ struct Sample {
     device: u64,
     xattrs: Option<u64>,
     target: Vec<u8>,
+    holes: Holes,
+    other_times: OtherTimes,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holes {
+    None,
+    Some,
+    Only,
+}
+
+impl Sample {
+    fn hole_bytes(&self) -> u64 {
+        match self.holes {
+            Holes::None => 0,
+            Holes::Some => self.size / 3,
+            Holes::Only => self.size,
+        }
+    }
+}
+
+fn other_times(mtime: Timestamp) -> impl Strategy<Value = OtherTimes> {
+    let time = || {
+        prop_oneof![
+            Just(mtime),
+            Just(Timestamp {
+                seconds: mtime.seconds,
+                nanoseconds: 7
+            }),
+            (1 - i64::MAX.., 0u32..1_000_000_000).prop_map(|(seconds, nanoseconds)| Timestamp {
+                seconds,
+                nanoseconds
+            }),
+        ]
+    };
+    (time(), time(), proptest::option::of(time())).prop_map(|(atime, ctime, btime)| OtherTimes {
+        atime,
+        ctime,
+        btime,
+    })
 }
 
 fn sample() -> impl Strategy<Value = Sample> {
@@ -50,8 +90,15 @@ fn sample() -> impl Strategy<Value = Sample> {
         ),
         prop_oneof![
             Just((1_700_000_000i64, 0u32)),
-            (any::<i64>(), 0u32..1_000_000_000)
-        ],
+            (1 - i64::MAX.., 0u32..1_000_000_000)
+        ]
+        .prop_flat_map(|(seconds, nanoseconds)| {
+            let mtime = Timestamp {
+                seconds,
+                nanoseconds,
+            };
+            (Just(mtime), other_times(mtime))
+        }),
         (0u64..50, 0u64..1000),
         (
             any::<bool>(),
@@ -61,16 +108,16 @@ fn sample() -> impl Strategy<Value = Sample> {
         ),
         proptest::option::weighted(0.1, 0u64..1 << 30),
         prop_oneof![Just(Vec::new()), proptest::collection::vec(1u8.., 1..60)],
+        prop_oneof![Just(Holes::None), Just(Holes::Some), Just(Holes::Only)],
     )
         .prop_map(
-            |((attribute, size), mtime, children, more, xattrs, target)| Sample {
+            |((attribute, size), times, children, more, xattrs, target, holes)| Sample {
                 name: Vec::new(),
                 attribute,
                 size,
-                mtime: Timestamp {
-                    seconds: mtime.0,
-                    nanoseconds: mtime.1,
-                },
+                mtime: times.0,
+                other_times: times.1,
+                holes,
                 children: (
                     children.0,
                     children.0 / 3,
@@ -108,9 +155,10 @@ const FIRST: u64 = 1000;
 const POSITION: u64 = 1 << 30;
 
 fn saved_bytes(sample: &Sample) -> u64 {
-    let shape = Shape::new(sample.size, CHUNK_SHIFT);
+    let data = sample.size - sample.hole_bytes();
+    let shape = Shape::new(data, CHUNK_SHIFT);
     if sample.saved && shape.has_table() {
-        sample.size / 2
+        data / 2
     } else {
         0
     }
@@ -132,7 +180,10 @@ fn push_all(
                 kind,
                 attribute: sample.attribute as u64,
                 mtime: sample.mtime,
+                other_times: sample.other_times,
                 size: sample.size,
+                hole_bytes: sample.hole_bytes(),
+                hole_map: sample.device >> 2,
                 children: sample.children.0,
                 subdirectories: sample.children.1,
                 deeper: sample.children.2,
@@ -171,6 +222,7 @@ fn check(page: &LeafPage, tree: &[(Vec<u8>, Vec<Sample>)], expected: &[(usize, S
         );
         assert_eq!(row.ordinal, page.first_ordinal + index as u64);
         assert_eq!((row.mtime, row.xattrs), (sample.mtime, sample.xattrs));
+        assert_eq!(row.other_times, sample.other_times);
         page.name_into(index, &mut name);
         assert_eq!(name, sample.name);
         let in_page = page.run_of(index).unwrap();
@@ -197,8 +249,12 @@ fn check(page: &LeafPage, tree: &[(Vec<u8>, Vec<Sample>)], expected: &[(usize, S
                 );
             }
             Kind::File if sample.size > 0 => {
-                let stored = Shape::new(sample.size, CHUNK_SHIFT).default_stored_length()
-                    - saved_bytes(sample);
+                let data = sample.size - sample.hole_bytes();
+                let stored =
+                    Shape::new(data, CHUNK_SHIFT).default_stored_length() - saved_bytes(sample);
+                assert_eq!(row.hole_bytes, sample.hole_bytes());
+                let mapped = data > 0 && data < sample.size;
+                assert_eq!(row.hole_map, mapped.then_some(sample.device >> 2));
                 assert_eq!((row.size, row.stored), (sample.size, stored));
                 assert_eq!(row.position, sample.place.unwrap_or(position));
                 if sample.place.is_none() {

@@ -197,6 +197,15 @@ impl Pass<'_> {
         if let Link::Blob(_) = node.link {
             self.image.read_link(node)?;
         }
+        if node.kind() == Kind::File && node.hole_bytes > 0 {
+            if !self.image.header().has_holes() {
+                return Err(
+                    Error::corrupt("file has holes in an image that says it has none")
+                        .at_path(self.image.index_path()),
+                );
+            }
+            self.image.holes(node)?;
+        }
         if let Some(offset) = node
             .xattrs
             .filter(|offset| !self.sound_blobs.contains(offset))

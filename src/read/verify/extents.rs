@@ -75,7 +75,7 @@ impl<'a> Extents<'a> {
         path: &dyn Fn() -> Vec<u8>,
         report: &mut Report<'_>,
     ) {
-        if node.size == 0 {
+        if node.data_length() == 0 {
             return;
         }
         let (position, stored) = (node.extent.position, node.extent.stored);
@@ -102,12 +102,12 @@ impl<'a> Extents<'a> {
         let chunk = 1usize << self.image.header().chunk_shift;
         let step = chunk.max(STEP);
         let mut last_fault = None;
-        for start in (0..node.size).step_by(step) {
+        for start in (0..node.data_length()).step_by(step) {
             if self.read_some(node, start, step).is_ok() {
                 continue;
             }
             // Once more chunk by chunk, to tell the damaged ones from the others.
-            let end = node.size.min(start + step as u64);
+            let end = node.data_length().min(start + step as u64);
             for at in (start..end).step_by(chunk) {
                 match self.read_some(node, at, chunk) {
                     // A damaged block of the chunk table would be reported for each of its chunks.
@@ -122,8 +122,11 @@ impl<'a> Extents<'a> {
     }
 
     fn read_some(&mut self, node: &Node, at: u64, length: usize) -> Result<(), Error> {
-        let bytes = self.image.read_at(node, at, length, &mut self.scratch)?;
-        if bytes.len() as u64 != (length as u64).min(node.size - at) {
+        let bytes = self
+            .image
+            .contents
+            .read_at(node, at, length, &mut self.scratch)?;
+        if bytes.len() as u64 != (length as u64).min(node.data_length() - at) {
             return Err(Error::corrupt("contents are shorter than the file"));
         }
         self.bytes += bytes.len() as u64;

@@ -1,7 +1,7 @@
 //! Small images made by hand, so that each of their numbers can be made wrong.
 
 use super::{Verified, VerifyOptions};
-use crate::entry::{Kind, Timestamp};
+use crate::entry::{Kind, OtherTimes, Timestamp};
 use crate::format::attributes::{self, Attributes};
 use crate::format::checksum::{crc, seal_page};
 use crate::format::frame::FrameEncoder;
@@ -73,6 +73,13 @@ fn entry(name: &'static [u8], kind: Kind) -> NewEntry<'static> {
             _ => 1,
         },
         mtime: Timestamp::default(),
+        other_times: OtherTimes {
+            atime: Timestamp::default(),
+            ctime: Timestamp::default(),
+            btime: Some(Timestamp::default()),
+        },
+        hole_bytes: 0,
+        hole_map: 0,
         size: 0,
         children: 0,
         subdirectories: 0,
@@ -107,6 +114,10 @@ fn file(name: &'static [u8], size: u64) -> Row {
     Row { run: None, entry }
 }
 
+#[expect(
+    clippy::large_types_passed_by_value,
+    reason = "it is passed on, three times"
+)]
 fn in_run(path: &'static str, parent: u64, row: Row) -> Row {
     Row {
         run: Some((path, parent)),
