@@ -4,21 +4,24 @@
 //! - [`mount`] shows an image on a directory, as [`MountOptions`] say, and gives back
 //! - [`Mounted`], which serves until it is unmounted or dropped;
 //! - [`OptionList`] reads the options of `dgfs mount -o`;
-//! - [`RequestCounts`] are the requests that the kernel sent, by [`Operation`];
+//! - [`RequestCounts`] are the requests that the kernel sent, by [`Operation`], and [`FaultCounts`] those that failed;
 //! - [`unmount`] takes any image off its directory;
 //! - [`Signals`] lets the usual signals end a mount.
 //!
-//! Only the files `adapter` and `session` name the crate that speaks the protocol.
+//! Only the files `adapter`, `answers`, `replies` and `session` name the crate that speaks the protocol.
 
 mod adapter;
+mod answers;
 mod counters;
-mod fault_log;
+mod faults;
 mod options;
 mod point;
+mod replies;
 mod session;
 mod signals;
 
 pub use counters::{Operation, RequestCounts};
+pub use faults::FaultCounts;
 pub use options::{ListAttributes, MountOptions, OptionList};
 pub use point::unmount;
 pub use signals::Signals;
@@ -28,6 +31,7 @@ use crate::read::{self, Image};
 use crate::{Error, ErrorKind, Result};
 use adapter::Adapter;
 use counters::Counters;
+use faults::Faults;
 use serde::Serialize;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -64,12 +68,19 @@ pub fn mount(image: Arc<Image>, directory: &Path, options: &MountOptions) -> Res
     let directory = point::check(directory)?;
     let fs = PackFs::new(image.clone(), options.view.clone())?;
     let counters = Arc::new(Counters::new());
-    let adapter = Adapter::new(fs, counters.clone(), options.list_attributes);
+    let faults = Arc::new(Faults::new());
+    let adapter = Adapter::new(
+        fs,
+        counters.clone(),
+        faults.clone(),
+        options.list_attributes,
+    );
     let session = session::start(adapter, &directory, options)?;
     let service = Arc::new(Service {
         directory,
         image,
         counters,
+        faults,
         stats: options.stats.clone(),
         is_over: AtomicBool::new(false),
     });
@@ -108,6 +119,11 @@ impl Mounted {
     /// The requests so far.
     pub fn counters(&self) -> RequestCounts {
         self.service.counters.snapshot()
+    }
+
+    /// The requests that failed so far.
+    pub fn faults(&self) -> FaultCounts {
+        self.service.faults.counts()
     }
 
     /// Serves until somebody unmounts. Fails with [`ErrorKind::Mount`] if the kernel broke off the
@@ -164,6 +180,7 @@ struct Service {
     directory: PathBuf,
     image: Arc<Image>,
     counters: Arc<Counters>,
+    faults: Arc<Faults>,
     stats: Option<PathBuf>,
     is_over: AtomicBool,
 }
@@ -181,6 +198,7 @@ impl fmt::Debug for Service {
 #[derive(Serialize)]
 struct Statistics {
     requests: RequestCounts,
+    faults: FaultCounts,
     image: read::Counters,
 }
 
@@ -228,6 +246,7 @@ impl Service {
         };
         let statistics = Statistics {
             requests: self.counters.snapshot(),
+            faults: self.faults.counts(),
             image: self.image.counters(),
         };
         let written = serde_json::to_vec_pretty(&statistics)
