@@ -12,7 +12,7 @@ use super::spool::Spool;
 use super::volumes::{Placed, VolumeSet};
 use crate::entry::{Kind, Metadata};
 use crate::format::attributes::Attributes;
-use crate::format::{MAX_NAME, Uuid};
+use crate::format::{MAX_NAME, MAX_TARGET, Uuid};
 use crate::sort::{Content, ImpliedParents, Record, Sorter};
 use crate::source::TreeOpener;
 use crate::{Error, ErrorKind, Result, image};
@@ -330,6 +330,9 @@ fn check_record(record: &Record) -> Result<()> {
             ErrorKind::InvalidInput,
             "only symbolic links have targets, not empty ones",
         );
+    }
+    if record.target.len() > MAX_TARGET {
+        return wrong(ErrorKind::Limit, "target is longer than 65,535 bytes");
     }
     Ok(())
 }

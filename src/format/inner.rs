@@ -238,6 +238,9 @@ impl InnerPage {
             text.extend_from_within(path.start..path.start + shared as usize);
             text.extend_from_slice(reader.take(rest as usize)?);
             path = start..text.len();
+            if cut && path.len() != MAX_INLINE_PATH {
+                return Err(Malformed("separator is cut at the wrong place"));
+            }
             let name_length = usize::from(reader.u8()?);
             text.extend_from_slice(reader.take(name_length)?);
             rows.push(Row {
@@ -351,8 +354,9 @@ impl InnerPage {
             if let Some(before) = before {
                 let ascends = match compare_paths(before.path, child.path) {
                     Ordering::Less => true,
-                    // Below a cut path the names of different directories follow each other.
-                    Ordering::Equal => before.cut || child.cut || before.name < child.name,
+                    // Below a cut path the names of different directories follow each other. All of them come
+                    // behind the directory whose path is no longer than that.
+                    Ordering::Equal => child.cut || !before.cut && before.name < child.name,
                     Ordering::Greater => false,
                 };
                 if !ascends {

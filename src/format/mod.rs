@@ -47,6 +47,10 @@ pub const MAX_INLINE_PATH: usize = 1024;
 /// Longest symbolic link target that a leaf page holds; longer ones are blobs.
 pub const MAX_INLINE_TARGET: usize = 1024;
 
+/// Longest symbolic link target in bytes: far beyond what systems take, and little enough that a page of links, each
+/// with a target of its own, costs no more than a large file to list.
+pub const MAX_TARGET: usize = 65_535;
+
 /// Most entries in one leaf page; bounds what decoding a page can cost (about 100 us).
 pub const MAX_LEAF_ENTRIES: usize = 4096;
 

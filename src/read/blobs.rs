@@ -1,6 +1,7 @@
 //! Extended attributes and long link targets.
 
 use super::pages::PageStore;
+use crate::format::MAX_TARGET;
 use crate::format::blob::{self, BLOB_HEADER, Xattrs};
 use crate::{Error, Result};
 
@@ -32,9 +33,23 @@ fn header(store: &PageStore, offset: u64) -> Result<([u8; BLOB_HEADER], usize)> 
     Ok((header, length))
 }
 
-/// Length in bytes of the blob at `offset` of the section.
-pub(super) fn length(store: &PageStore, offset: u64) -> Result<u64> {
-    header(store, offset).map(|(_, length)| length as u64)
+/// The target of a symbolic link in the blob at `offset` of the section. All of it is read even for its length:
+/// the checksum covers both.
+pub(super) fn target(store: &PageStore, offset: u64) -> Result<Vec<u8>> {
+    let impossible = || {
+        Error::corrupt("symbolic link has an impossible target")
+            .at_path(store.part().path())
+            .at_offset(offset)
+    };
+    let (_, length) = header(store, offset)?;
+    if length > MAX_TARGET {
+        return Err(impossible());
+    }
+    let target = read(store, offset)?;
+    if target.is_empty() || target.contains(&0) {
+        return Err(impossible());
+    }
+    Ok(target)
 }
 
 /// The blob at `offset` of the section.

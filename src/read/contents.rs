@@ -1,7 +1,7 @@
 //! Contents of files: extents of the volumes, checked before a byte is handed out.
 
 use super::files::Part;
-use super::node::Node;
+use super::node::{Extent, Node};
 use crate::format::PAGE_BYTES;
 use crate::format::checksum::crc;
 use crate::format::extent::{BLOCK_ROWS, CRC_BYTES, Shape, TableBlock};
@@ -25,7 +25,8 @@ pub(super) struct Volume {
 pub(super) struct Contents {
     volumes: Vec<Volume>,
     chunk_shift: u32,
-    tables: Cache<(u64, u64), Arc<TableBlock>>,
+    /// By everything that says what a block holds: extents of an untrusted image may lie over each other.
+    tables: Cache<(Extent, u64, u64), Arc<TableBlock>>,
 }
 
 impl Contents {
@@ -101,7 +102,7 @@ impl Contents {
         block: u64,
     ) -> Result<Arc<TableBlock>> {
         self.tables
-            .get_or_insert_with(&(node.extent.position, block), || {
+            .get_or_insert_with(&(node.extent, node.size, block), || {
                 let chunk_bytes = node.extent.stored - shape.table_length();
                 let start = at + chunk_bytes + block * PAGE_BYTES;
                 let mut bytes = vec![0; usize::try_from(shape.block_length(block)).unwrap_or(0)];
@@ -138,6 +139,9 @@ impl Contents {
             let wanted = usize::try_from(chunks.end - next).unwrap_or(usize::MAX);
             let rows = table.chunks.get(skip..).unwrap_or(&[]);
             let rows = rows.get(..wanted.min(rows.len())).unwrap_or(rows);
+            if rows.is_empty() {
+                return Err(Error::corrupt("chunk table lacks a chunk"));
+            }
             for group in rows.chunk_by(|a, b| (a.stored == 0) == (b.stored == 0)) {
                 let logical: u64 = (next..)
                     .take(group.len())

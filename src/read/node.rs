@@ -24,7 +24,7 @@ impl Children {
 }
 
 /// Where the contents of a regular file lie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Extent {
     /// Position in the address space of all volumes.
     pub position: u64,

@@ -474,6 +474,13 @@ impl LeafPage {
     }
 }
 
+/// Whether every component of `path` is a name that a directory can hold.
+fn is_possible_path(path: &[u8]) -> bool {
+    let is_name =
+        |name: &[u8]| (1..=MAX_NAME).contains(&name.len()) && name != b"." && name != b"..";
+    path.is_empty() || path.split(|&byte| byte == b'/').all(is_name)
+}
+
 /// The runs of a page, and the paths that they refer to.
 type Runs = (Box<[Run]>, Box<[u8]>);
 
@@ -517,6 +524,9 @@ fn decode_runs(
             }
             paths.extend_from_within(shared);
             paths.extend_from_slice(rest);
+            if !paths.get(path.clone()).is_some_and(is_possible_path) {
+                return Err(Malformed("run path is not one that a directory can have"));
+            }
             None
         };
         entry = entries.end;

@@ -1,0 +1,291 @@
+//! An image taken apart into pieces without checksums, compression and padding, and put together again.
+//!
+//! Damage to the pieces becomes an image that only its contents betray, as a careless or hostile writer would make it.
+
+use super::Parts;
+use dgfs::format::checksum::{crc, seal_page};
+use dgfs::format::extent::{BLOCK_ROWS, Shape};
+use dgfs::format::frame::{self, FrameEncoder};
+use dgfs::format::header::Header;
+use dgfs::format::{PAGE_SIZE, blob};
+use std::collections::BTreeMap;
+
+/// Bytes of a leaf page from the number of its entries to the lengths of its frames, and two that are zero.
+const FIXED: std::ops::Range<usize> = 6..30;
+
+/// What a piece is, which says how it is put back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Piece {
+    /// Header of the index, which is its footer too.
+    Header,
+    /// Numbers of a leaf page; names, control stream and bits of it follow as pieces of their own.
+    Leaf,
+    Names,
+    Control,
+    Bits,
+    /// A page of the tree above the leaves.
+    Inner,
+    /// A section whose checksum stands in the header, at this byte.
+    Section(usize),
+    /// The length and contents of a blob.
+    Blob,
+    /// Header or trailer of a volume.
+    VolumeEnd,
+    /// Bytes behind which their checksum stands: contents of a small file.
+    Small,
+    /// Bytes before which their checksum stands: a block of a chunk table.
+    Table,
+    /// Bytes as they are: chunks.
+    Plain,
+    /// Zeros to the end of the page.
+    Fill,
+    /// The next part begins.
+    NextPart,
+    /// A copy of the index.
+    Copy,
+}
+
+/// An image in pieces.
+#[derive(Debug, Clone)]
+pub(crate) struct Unpacked {
+    uuid: [u8; 16],
+    pub(crate) pieces: Vec<(Piece, Vec<u8>)>,
+}
+
+fn trimmed(bytes: &[u8]) -> Vec<u8> {
+    let end = bytes.iter().rposition(|&byte| byte != 0);
+    bytes[..end.map_or(0, |end| end + 1)].to_vec()
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> usize {
+    usize::from(u16::from_le_bytes([bytes[at], bytes[at + 1]]))
+}
+
+impl Unpacked {
+    /// Takes a sound image apart.
+    pub(crate) fn new(parts: &Parts) -> Self {
+        let index = &parts.index;
+        let header_page = index.first_chunk::<PAGE_SIZE>().unwrap();
+        let header = Header::decode(header_page, index.len() as u64).unwrap();
+        let mut pieces = vec![(Piece::Header, trimmed(&header_page[..PAGE_SIZE - 4]))];
+        let page = |number: usize| &index[number * PAGE_SIZE..][..PAGE_SIZE];
+        for number in 1..=header.leaf_pages as usize {
+            leaf(page(number), &mut pieces);
+        }
+        for number in header.leaf_pages as usize + 1..=header.root_page() as usize {
+            pieces.push((Piece::Inner, trimmed(&page(number)[4..])));
+        }
+        for (row, section) in header.sections.iter().enumerate() {
+            let bytes = &index[section.offset as usize..][..section.length as usize];
+            if section.kind == blob::SECTION {
+                let mut rest = bytes;
+                while let Some(length) = rest.get(4..8) {
+                    let length = u32::from_le_bytes(length.try_into().unwrap()) as usize;
+                    let (blob, after) = rest.split_at(blob::BLOB_HEADER + length);
+                    pieces.push((Piece::Blob, blob[4..].to_vec()));
+                    rest = after;
+                }
+            } else {
+                pieces.push((Piece::Section(160 + 32 * row + 4), bytes.to_vec()));
+            }
+            pieces.push((Piece::Fill, Vec::new()));
+        }
+        let extents = extents(parts);
+        for (number, volume) in parts.volumes.iter().enumerate() {
+            pieces.push((Piece::NextPart, Vec::new()));
+            let (first, last) = (&volume[..PAGE_SIZE], &volume[volume.len() - PAGE_SIZE..]);
+            pieces.push((Piece::VolumeEnd, trimmed(&first[..PAGE_SIZE - 4])));
+            for (&at, &(size, stored)) in &extents[number] {
+                let shape = Shape::new(size, header.chunk_shift);
+                extent(
+                    &volume[at as usize..][..stored as usize],
+                    &shape,
+                    &mut pieces,
+                );
+            }
+            pieces.push((Piece::Fill, Vec::new()));
+            if u64::from_le_bytes(last[64..72].try_into().unwrap()) != 0 {
+                pieces.push((Piece::Copy, Vec::new()));
+            }
+            pieces.push((Piece::VolumeEnd, trimmed(&last[..PAGE_SIZE - 4])));
+        }
+        Self {
+            uuid: header.uuid,
+            pieces,
+        }
+    }
+
+    /// The image of the pieces; `None` if a page's pieces do not fit into it.
+    pub(crate) fn pack(&self) -> Option<Parts> {
+        let mut frames = FrameEncoder::new(1).unwrap();
+        let mut parts: Vec<Vec<u8>> = vec![Vec::new()];
+        let mut header = Vec::new();
+        let mut section = 0;
+        let mut pieces = self.pieces.iter();
+        while let Some((piece, bytes)) = pieces.next() {
+            let number = (parts.last()?.len() / PAGE_SIZE) as u64;
+            let is_index = parts.len() == 1;
+            let out = parts.last_mut()?;
+            match piece {
+                Piece::Header => {
+                    header.clone_from(bytes);
+                    out.resize(PAGE_SIZE, 0);
+                }
+                Piece::Leaf => {
+                    let strings = [pieces.next()?, pieces.next()?, pieces.next()?];
+                    let strings = strings.map(|(_, bytes)| bytes.as_slice());
+                    let page = assemble_leaf(bytes, strings, &mut frames)?;
+                    out.extend_from_slice(&self.sealed(number, &page)?);
+                }
+                Piece::Inner => {
+                    let page = [&[0; 4], bytes.as_slice()].concat();
+                    out.extend_from_slice(&self.sealed(number, &page)?);
+                }
+                Piece::Section(at) => {
+                    if let Some(field) = header.get_mut(*at..at + 4) {
+                        field.copy_from_slice(&crc(bytes).to_le_bytes());
+                    }
+                    out.extend_from_slice(bytes);
+                }
+                Piece::Blob => {
+                    let bytes = [bytes.as_slice(), &[0; 4]].concat();
+                    let (length, contents) = bytes.split_at(4);
+                    let contents = &contents[..contents.len() - 4];
+                    let mut right = Vec::new();
+                    blob::encode_into(section, contents, &mut right);
+                    out.extend_from_slice(&right[..4]);
+                    out.extend_from_slice(length);
+                    out.extend_from_slice(contents);
+                    section += right.len() as u64;
+                }
+                Piece::VolumeEnd => out.extend_from_slice(&header_page(bytes)),
+                Piece::Small => {
+                    out.extend_from_slice(bytes);
+                    out.extend_from_slice(&crc(bytes).to_le_bytes());
+                }
+                Piece::Table => {
+                    out.extend_from_slice(&crc(bytes).to_le_bytes());
+                    out.extend_from_slice(bytes);
+                }
+                Piece::Plain => out.extend_from_slice(bytes),
+                Piece::Fill => out.resize(out.len().next_multiple_of(PAGE_SIZE), 0),
+                Piece::NextPart => {
+                    if is_index {
+                        finish_index(out, &header);
+                    }
+                    parts.push(Vec::new());
+                }
+                Piece::Copy => {
+                    let copy = parts.first()?.clone();
+                    parts.last_mut()?.extend_from_slice(&copy);
+                }
+                Piece::Names | Piece::Control | Piece::Bits => return None,
+            }
+        }
+        let mut parts = parts.into_iter();
+        Some(Parts {
+            index: parts.next()?,
+            volumes: parts.collect(),
+        })
+    }
+
+    fn sealed(&self, number: u64, bytes: &[u8]) -> Option<[u8; PAGE_SIZE]> {
+        let mut page = [0; PAGE_SIZE];
+        page.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        seal_page(&self.uuid, number, &mut page);
+        Some(page)
+    }
+
+    /// Pieces of one kind.
+    pub(crate) fn of(&mut self, wanted: Piece) -> Vec<&mut Vec<u8>> {
+        let pieces = self.pieces.iter_mut().filter(|(piece, _)| *piece == wanted);
+        pieces.map(|(_, bytes)| bytes).collect()
+    }
+}
+
+fn finish_index(index: &mut Vec<u8>, header: &[u8]) {
+    let page = header_page(header);
+    if let Some(first) = index.first_chunk_mut() {
+        *first = page;
+    }
+    index.extend_from_slice(&page);
+}
+
+/// A page that ends with the checksum of what stands before.
+fn header_page(bytes: &[u8]) -> [u8; PAGE_SIZE] {
+    let mut page = [0; PAGE_SIZE];
+    let length = bytes.len().min(PAGE_SIZE - 4);
+    page[..length].copy_from_slice(&bytes[..length]);
+    let sum = crc(&page[..PAGE_SIZE - 4]);
+    page[PAGE_SIZE - 4..].copy_from_slice(&sum.to_le_bytes());
+    page
+}
+
+fn leaf(page: &[u8], pieces: &mut Vec<(Piece, Vec<u8>)>) {
+    let (names, control) = (u16_at(page, 30), u16_at(page, 32));
+    let frames = &page[36..];
+    pieces.push((Piece::Leaf, page[FIXED].to_vec()));
+    for (piece, bytes) in [
+        (Piece::Names, &frames[..names]),
+        (Piece::Control, &frames[names..names + control]),
+    ] {
+        let mut stream = Vec::new();
+        frame::decode(bytes, &mut stream).unwrap();
+        pieces.push((piece, stream));
+    }
+    pieces.push((Piece::Bits, trimmed(&frames[names + control..])));
+}
+
+/// A leaf page without its checksum right.
+pub(crate) fn assemble_leaf(
+    fixed: &[u8],
+    [names, control, bits]: [&[u8]; 3],
+    frames: &mut FrameEncoder,
+) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    let mut out = vec![0; FIXED.start];
+    out.extend_from_slice(fixed.get(..FIXED.len())?);
+    for stream in [names, control] {
+        if stream.len() > frame::MAX_FRAME {
+            return None;
+        }
+        let length = frames.encode(stream, &mut body).ok()?;
+        out.extend_from_slice(&u16::try_from(length).ok()?.to_le_bytes());
+    }
+    out.extend_from_slice(&[0; 2]);
+    out.extend_from_slice(&body);
+    out.extend_from_slice(bits);
+    (out.len() <= PAGE_SIZE).then_some(out)
+}
+
+/// The extents of each volume by offset, with bytes of data and stored length.
+fn extents(parts: &Parts) -> Vec<BTreeMap<u64, (u64, u64)>> {
+    let image = parts.clone().open().unwrap();
+    let volumes = image.volumes();
+    let mut extents = vec![BTreeMap::new(); volumes.len()];
+    let visited = image.walk(0, &mut |_, _, node| {
+        if node.extent.stored > 0 {
+            let position = node.extent.position;
+            let number = volumes.partition_point(|volume| volume.end <= position);
+            let at = position - volumes[number].start;
+            extents[number].insert(at, (node.data_length(), node.extent.stored));
+        }
+        true
+    });
+    visited.unwrap();
+    extents
+}
+
+fn extent(bytes: &[u8], shape: &Shape, pieces: &mut Vec<(Piece, Vec<u8>)>) {
+    if !shape.has_table() {
+        pieces.push((Piece::Small, bytes[..bytes.len() - 4].to_vec()));
+        return;
+    }
+    let (chunks, mut table) = bytes.split_at(bytes.len() - shape.table_length() as usize);
+    pieces.push((Piece::Plain, chunks.to_vec()));
+    for block in 0..shape.chunks().div_ceil(BLOCK_ROWS as u64) {
+        let (bytes, rest) = table.split_at(shape.block_length(block) as usize);
+        pieces.push((Piece::Table, bytes[4..].to_vec()));
+        table = rest;
+    }
+}
