@@ -1,0 +1,57 @@
+//! The sections of an index: attributes, volumes, blobs and the extended attributes in them.
+
+use dgfs::format::{attributes, blob, volume};
+
+/// First byte: which of them. The rest is the section, or the blob.
+pub(crate) fn run(data: &[u8]) {
+    let Some((&choice, data)) = data.split_first() else {
+        return;
+    };
+    let rows = |row: usize| {
+        let lie = u64::from(choice >> 4);
+        (data.len() / row) as u64 + if lie == 15 { u64::MAX / 2 } else { lie }
+    };
+    match choice % 4 {
+        0 => {
+            if let Ok(table) = attributes::decode(data, rows(attributes::ROW)) {
+                let mut again = Vec::new();
+                for (row, kind) in &table {
+                    assert_eq!(row.mode & 0o170_000, kind.mode_bits());
+                    row.encode_into(&mut again);
+                }
+                assert_eq!(again, data);
+            }
+        }
+        1 => {
+            if let Ok(spans) = volume::decode_spans(data, rows(volume::ROW)) {
+                let mut again = Vec::new();
+                let mut end = 0;
+                for span in &spans {
+                    assert!(span.start == end && span.end > span.start);
+                    end = span.end;
+                    span.encode_into(&mut again);
+                }
+                assert_eq!(again, data);
+            }
+        }
+        2 => {
+            if let Ok(xattrs) = blob::decode_xattrs(data) {
+                assert_eq!(blob::encode_xattrs(&xattrs).unwrap(), data);
+            }
+        }
+        _ => {
+            let Some((header, contents)) = data.split_first_chunk() else {
+                return;
+            };
+            if let Ok(length) = blob::length(header) {
+                // The checksum as it should be, so that only the length decides.
+                let mut right = Vec::new();
+                blob::encode_into(u64::from(choice), contents, &mut right);
+                let mut sealed = *header;
+                sealed[..4].copy_from_slice(&right[..4]);
+                let sound = blob::check(u64::from(choice), &sealed, contents).is_ok();
+                assert_eq!(sound, length == contents.len());
+            }
+        }
+    }
+}

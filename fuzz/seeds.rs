@@ -1,0 +1,53 @@
+//! Writes inputs to begin with into the directories of the corpus: the parts of a small sound image.
+
+#[path = "harness/mod.rs"]
+mod harness;
+
+use harness::images::every_kind::every_kind;
+use harness::images::unpacked::{Piece, Unpacked};
+use std::fs;
+use std::path::Path;
+
+fn main() {
+    let directory = std::env::args().nth(1).expect("usage: seeds DIRECTORY");
+    let mut number = 0;
+    let mut write = |target: &str, bytes: &[&[u8]]| {
+        let directory = Path::new(&directory).join(target);
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join(format!("seed-{number}")), bytes.concat()).unwrap();
+        number += 1;
+    };
+    let unpacked = Unpacked::new(&every_kind(false));
+    let mut pieces = unpacked.pieces.iter();
+    let mut trailer = false;
+    while let Some((piece, bytes)) = pieces.next() {
+        match piece {
+            Piece::Header => write("header", &[&[0], bytes]),
+            Piece::VolumeEnd => {
+                write("header", &[&[1 + u8::from(trailer)], bytes]);
+                trailer = !trailer;
+            }
+            Piece::Leaf => {
+                let mut next = || pieces.next().unwrap().1.as_slice();
+                let (names, control, bits) = (next(), next(), next());
+                let length = |bytes: &[u8]| (bytes.len() as u16).to_le_bytes();
+                let (of_names, of_control) = (length(names), length(control));
+                write("leaf", &[&[1], bytes, &of_names, names, &of_control, control, bits]);
+            }
+            Piece::Inner => write("inner", &[bytes]),
+            Piece::Section(164) => write("tables", &[&[0], bytes]),
+            Piece::Section(_) => write("tables", &[&[1], bytes]),
+            Piece::Blob => {
+                write("tables", &[&[2], &bytes[4..]]);
+                write("tables", &[&[3], &[0; 4], bytes]);
+            }
+            Piece::Table => {
+                let size = (bytes.len() as u64 - 12) / 8 * (1 << 17) - 100;
+                write("extent", &[&size.to_le_bytes(), &[5], &[0; 10], bytes]);
+            }
+            _ => {}
+        }
+    }
+    write("image", &[&[0, 0, 0, 0x89]]);
+    write("image", &[&[60, 0, 1, 5, 0]]);
+}
