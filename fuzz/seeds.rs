@@ -3,6 +3,7 @@
 #[path = "harness/mod.rs"]
 mod harness;
 
+use harness::images::chunks::chunks_and_holes;
 use harness::images::every_kind::every_kind;
 use harness::images::unpacked::{Piece, Unpacked};
 use std::fs;
@@ -17,8 +18,8 @@ fn main() {
         fs::write(directory.join(format!("seed-{number}")), bytes.concat()).unwrap();
         number += 1;
     };
-    let unpacked = Unpacked::new(&every_kind(false));
-    let mut pieces = unpacked.pieces.iter();
+    let bases = [every_kind(), chunks_and_holes()].map(|parts| Unpacked::new(&parts));
+    let mut pieces = bases.iter().flat_map(|base| &base.pieces);
     let mut trailer = false;
     while let Some((piece, bytes)) = pieces.next() {
         match piece {
@@ -38,8 +39,10 @@ fn main() {
             Piece::Section(164) => write("tables", &[&[0], bytes]),
             Piece::Section(_) => write("tables", &[&[1], bytes]),
             Piece::Blob => {
-                write("tables", &[&[2], &bytes[4..]]);
-                write("tables", &[&[3], &[0; 4], bytes]);
+                for choice in [2, 3] {
+                    write("tables", &[&[choice], &bytes[4..]]);
+                }
+                write("tables", &[&[4], &[0; 4], bytes]);
             }
             Piece::Table => {
                 let size = (bytes.len() as u64 - 12) / 8 * (1 << 17) - 100;
@@ -48,6 +51,8 @@ fn main() {
             _ => {}
         }
     }
-    write("image", &[&[0, 0, 0, 0x89]]);
-    write("image", &[&[60, 0, 1, 5, 0]]);
+    for base in [0, 1] {
+        write("image", &[&[base, 0, 0, 0x89]]);
+        write("image", &[&[base, 60, 0, 1, 5, 0]]);
+    }
 }

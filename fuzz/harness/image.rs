@@ -1,17 +1,21 @@
 //! A whole image: a small sound one, changed behind its checksums.
 
+use super::images::chunks::chunks_and_holes;
 use super::images::consistency;
 use super::images::every_kind::every_kind;
 use super::images::unpacked::Unpacked;
 use super::patch;
 
 thread_local! {
-    static BASE: Unpacked = Unpacked::new(&every_kind(false));
+    static BASES: [Unpacked; 2] = [every_kind(), chunks_and_holes()].map(|parts| Unpacked::new(&parts));
 }
 
-/// All bytes are changes, see [`patch::apply`].
+/// The first byte says which image; the others are changes, see [`patch::apply`].
 pub(crate) fn run(data: &[u8]) {
-    let mut unpacked = BASE.with(Unpacked::clone);
+    let Some((&choice, data)) = data.split_first() else {
+        return;
+    };
+    let mut unpacked = BASES.with(|bases| bases[usize::from(choice) % bases.len()].clone());
     patch::apply(data, &mut unpacked);
     if let Some(parts) = unpacked.pack() {
         if let Ok(image) = parts.open() {

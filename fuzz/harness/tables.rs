@@ -1,5 +1,6 @@
-//! The sections of an index: attributes, volumes, blobs and the extended attributes in them.
+//! The sections of an index: attributes, volumes, blobs and what is in them.
 
+use dgfs::format::holes::HoleMap;
 use dgfs::format::{attributes, blob, volume};
 
 /// First byte: which of them. The rest is the section, or the blob.
@@ -11,7 +12,7 @@ pub(crate) fn run(data: &[u8]) {
         let lie = u64::from(choice >> 4);
         (data.len() / row) as u64 + if lie == 15 { u64::MAX / 2 } else { lie }
     };
-    match choice % 4 {
+    match choice % 5 {
         0 => {
             if let Ok(table) = attributes::decode(data, rows(attributes::ROW)) {
                 let mut again = Vec::new();
@@ -37,6 +38,21 @@ pub(crate) fn run(data: &[u8]) {
         2 => {
             if let Ok(xattrs) = blob::decode_xattrs(data) {
                 assert_eq!(blob::encode_xattrs(&xattrs).unwrap(), data);
+            }
+        }
+        3 => {
+            // Sizes that fit the first segments, or do not.
+            let size = u64::from(choice) << 12;
+            for hole_bytes in [0, 100, size / 2, size, u64::MAX] {
+                if let Ok(map) = HoleMap::decode(data, size, hole_bytes) {
+                    assert_eq!(map.encode(), data);
+                    assert_eq!(map.data_length(), size - hole_bytes);
+                    let mut at = 0;
+                    while let Some(start) = map.next_data(at) {
+                        at = map.next_hole(start).unwrap();
+                        assert!(at > start && at <= size);
+                    }
+                }
             }
         }
         _ => {

@@ -10,6 +10,8 @@
     reason = "a test that fails says where"
 )]
 
+pub(crate) mod answers;
+pub(crate) mod chunks;
 pub(crate) mod consistency;
 pub(crate) mod every_kind;
 pub(crate) mod handmade;
