@@ -1,0 +1,1 @@
+"""What tools/bench, tools/seekhist and tools/simdisk share: trees, formats, devices, programs, tables."""

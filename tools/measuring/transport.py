@@ -1,0 +1,184 @@
+"""dgfs against a file system that only answers: what is left to gain behind the same transport."""
+
+import os
+import subprocess
+import time
+
+from . import commands
+from .cleanup import unmount
+from .commands import Failed
+from .tables import Table, median
+
+LARGE_BYTES = 1 << 30
+PLACEMENTS = {"same": ([0], {0}), "apart": ([0], {1}), "free": ([], None)}
+
+
+class NullMount:
+    """The null file system with the layout of a tree, mounted anew each time as a format is."""
+
+    name = "null"
+    devices = ()
+    is_daemon = True
+
+    def __init__(self, cleanup, programs, work, tree):
+        self.cleanup, self.programs, self.tree = cleanup, programs, tree
+        self.mount_point = os.path.join(work, "mount")
+        self.process = None
+        os.makedirs(self.mount_point, exist_ok=True)
+
+    @property
+    def pid(self):
+        return self.process.pid if self.process else None
+
+    def mount(self):
+        self.unmount()
+        least, greatest = self.tree.sizes.split("-")
+        words = [self.programs["null_file_system"], self.mount_point, "--shape", self.tree.shape]
+        words += ["--least", least, "--greatest", greatest, "--large", str(LARGE_BYTES)]
+        begun = time.monotonic()
+        self.cleanup.add(self.mount_point, self.stop)
+        self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL)
+        while not os.path.ismount(self.mount_point):
+            if self.process.poll() is not None or time.monotonic() > begun + 20:
+                raise Failed("the null file system did not mount")
+            time.sleep(0.002)
+        set_read_ahead(self.mount_point, 1024)
+        return time.monotonic() - begun
+
+    def stop(self):
+        unmount(self.mount_point)
+        if self.process:
+            self.process.wait(timeout=20)
+            self.process = None
+
+    def unmount(self):
+        self.cleanup.undo(self.mount_point)
+
+    @staticmethod
+    def resident_mib():
+        return None
+
+
+def set_read_ahead(mount_point, kib):
+    """As dgfs sets it for itself."""
+    device = os.stat(mount_point).st_dev
+    with open(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb", "w", encoding="ascii") as file:
+        file.write(str(kib))
+
+
+def cycles(programs, forms, names, count, niceness, repeats):
+    """Cold and cached cycles of open, read and close with client and server placed in three ways; medians."""
+    table = Table(
+        f"Cycles of open, read, close, against the null file system: {count:,} files, medians of {repeats}",
+        "file system", "placement", "cold files/s", "p50 us", "CPU us client", "server",
+        "cached files/s", "p50 us", "cold: ratio to null, by p50", "by CPU", "cached: ratio, by p50", "by CPU",
+    )
+    results = {}
+    for _ in range(repeats):
+        for placement, (cpus, server) in PLACEMENTS.items():
+            for form in forms:
+                form.mount()
+                if form.pid and server:
+                    commands.bind(form.pid, server)
+                # The directories are known, and for dgfs the volume is in the page cache: only the service is compared.
+                warm_sources(form, names, programs, count)
+                for what, rounds in (("cold", 1), ("cached", 5)):
+                    served = commands.cpu_seconds(form.pid) if form.pid else 0
+                    answer = programs.read(
+                        "files", names, form.mount_point, "--count", count, "--rounds", rounds, cpus=cpus,
+                        niceness=niceness,
+                    )
+                    served = commands.cpu_seconds(form.pid) - served if form.pid else 0
+                    answer["server_us"] = served / answer["operations"] * 1e6
+                    answer["client_us"] = answer["cpu_seconds"] / answer["operations"] * 1e6
+                    results.setdefault((form.name, placement, what), []).append(answer)
+                form.unmount()
+
+    def value(form, placement, what, key):
+        return median([answer[key] for answer in results[form.name, placement, what]])
+
+    def cpu(form, placement, what):
+        return value(form, placement, what, "client_us") + value(form, placement, what, "server_us")
+
+    null = forms[-1]
+    for placement in PLACEMENTS:
+        for form in forms:
+            ratios = []
+            for what in ("cold", "cached"):
+                if what == "cold" and not form.is_daemon:
+                    # Its device would be compared, not its service.
+                    ratios += [None, None]
+                    continue
+                ratios.append(value(null, placement, what, "p50_us") / value(form, placement, what, "p50_us"))
+                ratios.append(cpu(null, placement, what) / cpu(form, placement, what))
+            table.add(
+                form.name, placement,
+                value(form, placement, "cold", "per_second"), value(form, placement, "cold", "p50_us"),
+                value(form, placement, "cold", "client_us"), value(form, placement, "cold", "server_us"),
+                value(form, placement, "cached", "per_second"), value(form, placement, "cached", "p50_us"),
+                *ratios,
+            )
+    return table
+
+
+def warm_sources(form, names, programs, count):
+    """Brings what the daemon reads into the page cache, by reading the files once and mounting the daemon anew."""
+    if not getattr(form, "hosts", None):
+        return
+    programs.read("files", names, form.mount_point, "--count", count)
+    pid_bound = os.sched_getaffinity(form.pid)
+    form.remount_daemon()
+    commands.bind(form.pid, pid_bound)
+
+
+def stream(programs, cleanup, work, dgfs_kind, niceness, repeats):
+    """One file of 1 GiB from its front to its end: dgfs, its volume, the null file system."""
+    source = cleanup.directory(os.path.join(work, "large"))
+    with open(os.path.join(source, "large"), "wb") as file:
+        piece = os.urandom(1 << 20)
+        for number in range(LARGE_BYTES >> 20):
+            file.write(number.to_bytes(8, "little") + piece[8:])
+    tree = OneFile(source)
+    form = dgfs_kind(cleanup, programs, cleanup.directory(os.path.join(work, "dgfs-large")))
+    form.prepare(tree)
+    null = NullMount(cleanup, programs, cleanup.directory(os.path.join(work, "null-large")), tree)
+    rates = {}
+
+    def measure(title, path, pid=None):
+        commands_cpu = commands.cpu_seconds(pid) if pid else 0
+        answer = programs.read("stream", path, niceness=niceness)
+        answer["server"] = commands.cpu_seconds(pid) - commands_cpu if pid else 0
+        rates.setdefault(title, []).append(answer)
+
+    for _ in range(repeats):
+        form.mount()
+        measure("the volume itself, cold", form.data)
+        form.mount()
+        measure("dgfs, volume cold", os.path.join(form.mount_point, "large"), form.pid)
+        form.remount_daemon()
+        measure("dgfs, volume in the page cache", os.path.join(form.mount_point, "large"), form.pid)
+        measure("dgfs, again", os.path.join(form.mount_point, "large"), form.pid)
+        form.unmount()
+        null.mount()
+        measure("null", os.path.join(null.mount_point, "large"), null.pid)
+        measure("null, again", os.path.join(null.mount_point, "large"), null.pid)
+        null.unmount()
+    table = Table(
+        f"A file of 1 GiB, front to end, 1 MiB a read; medians of {repeats}",
+        "what", "MB/s", "client CPU s", "server CPU s", "ratio to null",
+    )
+    base = median([answer["bytes"] / answer["seconds"] for answer in rates["null"]])
+    for title, answers in rates.items():
+        rate = median([answer["bytes"] / answer["seconds"] for answer in answers])
+        client, server = (median([answer[key] for answer in answers]) for key in ("cpu_seconds", "server"))
+        table.add(title, rate / 1e6, client, server, rate / base)
+    return table
+
+
+class OneFile:
+    """A tree of one large file, for the formats and for the null file system."""
+
+    shape, sizes, entries, bytes, name = "1", "1-1", 2, LARGE_BYTES, "large"
+
+    def __init__(self, path):
+        self.path = path
