@@ -1,4 +1,4 @@
-//! Opens directories and files below a root, never outside of it.
+//! Opens directories and files below a root; never outside of it, unless links are to be followed.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -23,6 +23,8 @@ pub(crate) struct Beneath {
     root: Arc<OwnedFd>,
     /// How directories are opened; `O_PATH` asks for no permission to list them.
     directory_flags: OFlags,
+    /// Whether symbolic links are followed, wherever they lead.
+    follow: bool,
     /// Path of `last`, relative to the root.
     last_path: Vec<u8>,
     last: Option<OwnedFd>,
@@ -51,9 +53,26 @@ impl Beneath {
         Self {
             root,
             directory_flags,
+            follow: false,
             last_path: Vec::new(),
             last: None,
         }
+    }
+
+    /// The same with `follow`: symbolic links are followed, out of the root too.
+    pub(crate) fn following(self, follow: bool) -> Self {
+        Self { follow, ..self }
+    }
+
+    /// Opens `name` in the directory at `path`.
+    pub(crate) fn open(
+        &mut self,
+        path: &[u8],
+        name: &[u8],
+        flags: OFlags,
+    ) -> rustix::io::Result<OwnedFd> {
+        let follow = self.follow;
+        open_step(self.directory(path)?, name, flags, follow)
     }
 
     pub(crate) fn root_descriptor(&self) -> &Arc<OwnedFd> {
@@ -89,21 +108,50 @@ impl Beneath {
                 .ok_or(Errno::NAMETOOLONG)?;
             let (step, beyond) = rest.split_at_checked(cut).ok_or(Errno::NAMETOOLONG)?;
             let from = passed.as_ref().map_or(start, AsFd::as_fd);
-            passed = Some(open_directory_in(from, step, OFlags::PATH)?);
+            passed = Some(self.open_directory_in(from, step, OFlags::PATH)?);
             rest = beyond.get(1..).unwrap_or_default();
         }
         let from = passed.as_ref().map_or(start, AsFd::as_fd);
         let step = if rest.is_empty() { b"." } else { rest };
-        open_directory_in(from, step, self.directory_flags)
+        self.open_directory_in(from, step, self.directory_flags)
+    }
+
+    fn open_directory_in(
+        &self,
+        from: BorrowedFd<'_>,
+        path: &[u8],
+        flags: OFlags,
+    ) -> rustix::io::Result<OwnedFd> {
+        open_step(from, path, flags | OFlags::DIRECTORY, self.follow)
     }
 }
 
-fn open_directory_in(
+fn open_step(
     from: BorrowedFd<'_>,
     path: &[u8],
     flags: OFlags,
+    follow: bool,
 ) -> rustix::io::Result<OwnedFd> {
-    open_in(from, path, flags | OFlags::DIRECTORY)
+    if follow {
+        open_following(from, path, flags)
+    } else {
+        open_in(from, path, flags)
+    }
+}
+
+/// Opens `path` from `from` through whatever links. `O_NOATIME` is a wish here, too.
+fn open_following(from: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let open = |flags| match openat(from, path, flags | OFlags::CLOEXEC, Mode::empty()) {
+        // One call passes 40 links at most, a path may hold more of them.
+        Err(Errno::LOOP) => open_by_component(from, path, flags | OFlags::CLOEXEC),
+        result => result,
+    };
+    match open(flags) {
+        Err(Errno::PERM) if flags.contains(OFlags::NOATIME) => {
+            open(flags.difference(OFlags::NOATIME))
+        }
+        result => result,
+    }
 }
 
 /// Opens `path`, of at most [`PATH_STEP`] bytes, below `from`. `O_NOATIME` in `flags` is a wish:
@@ -145,7 +193,8 @@ fn open_by_component(
         if components.peek().is_none() {
             return openat(from, name, flags, Mode::empty());
         }
-        let step = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let follow = flags & OFlags::NOFOLLOW;
+        let step = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | follow;
         passed = Some(openat(from, name, step, Mode::empty())?);
     }
     Err(Errno::NOENT)

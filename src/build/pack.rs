@@ -2,7 +2,7 @@
 
 use super::builder::Builder;
 use super::options::{BuildOptions, Observer, Phase, Progress, Report, report};
-use crate::source::{SkipReason, TreeOpener, WalkEvent, WalkOptions, walk};
+use crate::source::{Selection, SkipReason, TreeOpener, WalkEvent, WalkOptions, walk};
 use crate::{Error, Result};
 use std::cell::RefCell;
 use std::os::unix::fs::MetadataExt;
@@ -37,8 +37,10 @@ pub fn pack_tree(
         xattrs: options.xattrs,
         one_file_system: options.one_file_system,
         times: options.times,
+        holes: true,
         strict: options.strict,
         exclude,
+        selection: Selection::default(),
         scratch_dir: builder.scratch_dir().to_path_buf(),
     };
     let mut progress = Progress {

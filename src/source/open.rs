@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rustix::fs::{FileType, OFlags, fstat};
 use rustix::io::Errno;
 
-use crate::beneath::{Beneath, open_in};
+use crate::beneath::Beneath;
 use crate::{Error, ErrorKind, Result};
 
 /// Opens regular files below a root. Keeps the directory of the last one open, since files are
@@ -19,13 +19,24 @@ use crate::{Error, ErrorKind, Result};
 pub struct TreeOpener {
     root_path: PathBuf,
     beneath: Beneath,
+    follow: bool,
 }
 
 impl TreeOpener {
     /// An opener for the tree at `root`.
     pub fn new(root: &Path) -> Result<Self> {
         let descriptor = Beneath::root(root)?;
-        Ok(Self::of(root.to_path_buf(), descriptor))
+        Ok(Self::of(root.to_path_buf(), descriptor, false))
+    }
+
+    /// The same with `follow`: it opens what symbolic links lead to.
+    #[must_use]
+    pub fn following(self, follow: bool) -> Self {
+        Self {
+            beneath: self.beneath.following(follow),
+            follow,
+            ..self
+        }
     }
 
     /// A further opener for the same tree, even if another one stands at its path by now.
@@ -34,27 +45,28 @@ impl TreeOpener {
         Self::of(
             self.root_path.clone(),
             self.beneath.root_descriptor().clone(),
+            self.follow,
         )
     }
 
-    fn of(root_path: PathBuf, descriptor: Arc<OwnedFd>) -> Self {
+    fn of(root_path: PathBuf, descriptor: Arc<OwnedFd>, follow: bool) -> Self {
         Self {
             root_path,
-            beneath: Beneath::to_pass(descriptor),
+            beneath: Beneath::to_pass(descriptor).following(follow),
+            follow,
         }
     }
 
     /// Opens the regular file `name` in the directory `parent`, a path relative to the root.
     ///
-    /// Follows no symbolic link, and leaves access times alone where that is permitted. Fails with
+    /// Follows no symbolic link unless told to, and leaves access times alone where that is permitted. Fails with
     /// [`ErrorKind::Source`] if there is no such file or it is no regular file any more.
     pub fn open(&mut self, parent: &[u8], name: &[u8]) -> Result<File> {
         // A pipe that took the file's place must not block the open.
         let flags = OFlags::RDONLY | OFlags::NOATIME | OFlags::NONBLOCK | OFlags::NOCTTY;
         let opened = self
             .beneath
-            .directory(parent)
-            .and_then(|directory| open_in(directory, name, flags))
+            .open(parent, name, flags)
             .and_then(|file| Ok((fstat(&file)?.st_mode, file)));
         match opened {
             Ok((mode, file)) if FileType::from_raw_mode(mode) == FileType::RegularFile => {

@@ -1,41 +1,85 @@
-//! Hands the directories of a walk to its threads.
+//! Hands the work of a walk to its threads.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::pending::PendingDirectories;
-use crate::Result;
+use crate::{Error, Result};
 
 /// Memory for directories found and not yet read: some 100,000 of them.
 const PENDING_MEMORY: usize = 8 << 20;
 
-/// The directories still to be read, shared by all threads. Starts with the root.
+/// Batches of names that wait at most, when they come from a list.
+const FED_BATCHES: usize = 64;
+
+/// What a thread does next.
 #[derive(Debug)]
-pub(super) struct DirectoryQueue {
+pub(super) enum Task {
+    /// List the directory at this path, and describe what is in it.
+    List(Vec<u8>),
+    /// Describe entries that are known by name.
+    Describe(Names),
+}
+
+/// Names of entries in one directory.
+#[derive(Debug)]
+pub(super) struct Names {
+    /// Path of the directory.
+    pub(super) directory: Vec<u8>,
+    /// The names, a NUL behind each.
+    pub(super) bytes: Vec<u8>,
+    /// Whether directories among them are to be listed, too.
+    pub(super) recurse: bool,
+}
+
+impl Names {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        // Each piece but the empty one behind the last NUL is a name.
+        let names = self.bytes.strip_suffix(b"\0");
+        let pieces = names.map(|names| names.split(|byte| *byte == 0));
+        pieces.into_iter().flatten()
+    }
+}
+
+/// The work that is still to be done, shared by all threads.
+#[derive(Debug)]
+pub(super) struct WorkQueue {
     state: Mutex<State>,
-    /// Signals that there is more to read, or that there never will be.
+    /// Signals that there is more to do, or that there never will be.
     changed: Condvar,
+    /// Signals that there is room for more from a list.
+    room: Condvar,
 }
 
 #[derive(Debug)]
 struct State {
+    names: VecDeque<Names>,
     pending: PendingDirectories,
-    /// Directories in the hands of threads, which may find further ones there.
-    being_read: usize,
+    /// Tasks in the hands of threads, which may find further ones there. A list that is being read
+    /// is one.
+    in_hand: usize,
+    /// Threads that wait for work.
+    idle: usize,
     stopped: bool,
 }
 
-impl DirectoryQueue {
+impl WorkQueue {
+    /// A queue without work.
     pub(super) fn new(scratch_dir: &Path) -> Result<Self> {
-        let mut pending = PendingDirectories::new(scratch_dir, PENDING_MEMORY);
-        pending.push(b"")?;
+        // Threads change their working directory.
+        let scratch_dir = std::path::absolute(scratch_dir)
+            .map_err(|error| Error::io(scratch_dir, "find the place of", error))?;
         Ok(Self {
             state: Mutex::new(State {
-                pending,
-                being_read: 0,
+                names: VecDeque::new(),
+                pending: PendingDirectories::new(&scratch_dir, PENDING_MEMORY),
+                in_hand: 0,
+                idle: 0,
                 stopped: false,
             }),
             changed: Condvar::new(),
+            room: Condvar::new(),
         })
     }
 
@@ -43,22 +87,29 @@ impl DirectoryQueue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A directory to read; call [`Self::done`] for it afterwards. `None` when there are none and
-    /// there will be none.
-    pub(super) fn take(&self) -> Result<Option<Vec<u8>>> {
+    /// Something to do; call [`Self::done`] for it afterwards. `None` when there is nothing and
+    /// there will be nothing.
+    pub(super) fn take(&self) -> Result<Option<Task>> {
         let mut state = self.lock();
         while !state.stopped {
-            if let Some(path) = state.pending.pop()? {
-                state.being_read += 1;
-                return Ok(Some(path));
+            if let Some(names) = state.names.pop_front() {
+                state.in_hand += 1;
+                self.room.notify_one();
+                return Ok(Some(Task::Describe(names)));
             }
-            if state.being_read == 0 {
+            if let Some(path) = state.pending.pop()? {
+                state.in_hand += 1;
+                return Ok(Some(Task::List(path)));
+            }
+            if state.in_hand == 0 {
                 return Ok(None);
             }
+            state.idle += 1;
             state = self
                 .changed
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
         }
         Ok(None)
     }
@@ -77,29 +128,60 @@ impl DirectoryQueue {
         Ok(())
     }
 
-    /// Ends what [`Self::take`] began.
+    /// Gives `names` to a thread that has nothing else to do; gives them back if there is none.
+    pub(super) fn offer(&self, names: Names) -> Option<Names> {
+        let mut state = self.lock();
+        if state.names.len() >= state.idle {
+            return Some(names);
+        }
+        state.names.push_back(names);
+        self.changed.notify_one();
+        None
+    }
+
+    /// Says that tasks will come by [`Self::feed`]; [`Self::done`] ends that.
+    pub(super) fn begin_feeding(&self) {
+        self.lock().in_hand += 1;
+    }
+
+    /// Adds `names` as soon as there is room; false if nobody wants any more.
+    pub(super) fn feed(&self, names: Names) -> bool {
+        let mut state = self.lock();
+        while state.names.len() >= FED_BATCHES && !state.stopped {
+            state = self
+                .room
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        state.names.push_back(names);
+        self.changed.notify_one();
+        !state.stopped
+    }
+
+    /// Ends what [`Self::take`] or [`Self::begin_feeding`] began.
     pub(super) fn done(&self) {
         let mut state = self.lock();
-        state.being_read = state.being_read.saturating_sub(1);
-        if state.being_read == 0 {
+        state.in_hand = state.in_hand.saturating_sub(1);
+        if state.in_hand == 0 {
             self.changed.notify_all();
         }
     }
 
-    /// Makes every thread stop after its directory, when the result goes out of scope. A thread
-    /// that fails or panics would otherwise leave the others waiting for it.
+    /// Makes every thread stop after its task, when the result goes out of scope. A thread that
+    /// fails or panics would otherwise leave the others waiting for it.
     pub(super) fn stop_on_drop(&self) -> StopOnDrop<'_> {
         StopOnDrop(self)
     }
 }
 
-/// See [`DirectoryQueue::stop_on_drop`].
+/// See [`WorkQueue::stop_on_drop`].
 #[derive(Debug)]
-pub(super) struct StopOnDrop<'a>(&'a DirectoryQueue);
+pub(super) struct StopOnDrop<'a>(&'a WorkQueue);
 
 impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.lock().stopped = true;
         self.0.changed.notify_all();
+        self.0.room.notify_all();
     }
 }

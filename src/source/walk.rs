@@ -1,17 +1,28 @@
 //! The parallel walk.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
-use super::queue::DirectoryQueue;
-use super::worker::{Message, Tree, Worker};
+use rustix::process::{Resource, getrlimit};
+
+use super::list::ListFeeder;
+use super::queue::WorkQueue;
+use super::selection::Selection;
+use super::tree::Tree;
+use super::worker::{Message, Worker};
 use crate::entry::KeptTimes;
 use crate::sort::Record;
 use crate::{Error, ErrorKind, Result};
 
 /// What to walk and how.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent choices, each with a name"
+)]
 pub struct WalkOptions {
     /// Threads that read directories; at least one is used.
     pub threads: usize,
@@ -21,10 +32,14 @@ pub struct WalkOptions {
     pub one_file_system: bool,
     /// Which times are wanted.
     pub times: KeptTimes,
+    /// Whether files are marked that may have holes.
+    pub holes: bool,
     /// Whether the first problem ends the walk.
     pub strict: bool,
     /// Device and inode of files to leave out, such as the image that is being written.
     pub exclude: Vec<(u64, u64)>,
+    /// Which entries are taken.
+    pub selection: Selection,
     /// Where a tree with very many directories has those noted that are still to be read, in a
     /// nameless file.
     pub scratch_dir: PathBuf,
@@ -38,8 +53,10 @@ impl WalkOptions {
             xattrs: true,
             one_file_system: false,
             times: KeptTimes::default(),
+            holes: true,
             strict: false,
             exclude: Vec::new(),
+            selection: Selection::default(),
             scratch_dir: scratch_dir.to_path_buf(),
         }
     }
@@ -78,15 +95,20 @@ pub struct WalkSummary {
     pub entries: u64,
     /// Problems reported.
     pub problems: u64,
-    /// Entries left out as the options say.
+    /// Entries left out as the options say, each of them reported.
     pub skipped: u64,
+    /// Entries left out because [`Selection::exclude`] says so; what lies below them is not counted.
+    pub excluded: u64,
 }
 
 /// Hands a record of every entry below `root`, and of `root` itself, to `sink`, in any order.
 ///
 /// `events` and `sink` are called in the calling thread. Symbolic links are not followed, except
-/// to reach the root. The first error of `sink` ends the walk and is returned; with
-/// [`WalkOptions::strict`], so is the first problem. Memory does not depend on the size of the tree.
+/// to reach the root, unless [`Selection::follow`] says so. The first error of `sink` ends the walk
+/// and is returned; with [`WalkOptions::strict`], so is the first problem. Memory does not depend on
+/// the size of the tree.
+///
+/// A path may come twice: if its directory changes while it is listed, and if a list names it twice.
 pub fn walk(
     root: &Path,
     options: &WalkOptions,
@@ -94,24 +116,55 @@ pub fn walk(
     sink: &mut dyn FnMut(Record) -> Result<()>,
 ) -> Result<WalkSummary> {
     let tree = Tree::open(root, options)?;
-    let queue = DirectoryQueue::new(&options.scratch_dir)?;
-    let threads = options.threads.max(1);
-    let (sender, receiver) = sync_channel(2 * threads);
-    thread::scope(|scope| {
-        let _stop = queue.stop_on_drop();
-        for number in 0..threads {
-            let worker = Worker::new(&tree, &queue, sender.clone());
-            thread::Builder::new()
-                .name("dgfs-walk".to_owned())
-                .spawn_scoped(scope, move || worker.run(number == 0))
-                .map_err(|e| {
-                    Error::new(ErrorKind::Io, "cannot start a thread to walk the tree").caused_by(e)
-                })?;
+    let queue = WorkQueue::new(&options.scratch_dir)?;
+    let list = match &options.selection.list {
+        None => {
+            queue.add(&mut vec![Vec::new()])?;
+            None
         }
-        // The channel ends when the last worker drops its sender.
+        Some(list) => {
+            let opened = File::open(&list.file);
+            let opened = opened.map_err(|e| Error::io(&list.file, "open this list", e))?;
+            queue.begin_feeding();
+            Some((list, opened))
+        }
+    };
+    let threads = options.threads.min(most_threads()).max(1);
+    let (sender, receiver) = sync_channel(2 * threads);
+    let start = |name: &str| thread::Builder::new().name(name.to_owned());
+    let failed = |error| {
+        Error::new(ErrorKind::Io, "cannot start a thread to walk the tree").caused_by(error)
+    };
+    let mut summary = thread::scope(|scope| {
+        let _stop = queue.stop_on_drop();
+        let (tree, queue) = (&tree, &queue);
+        if let Some((list, opened)) = list {
+            let feeder = ListFeeder::new(tree, list, queue, sender.clone());
+            start("dgfs-list")
+                .spawn_scoped(scope, move || feeder.run(opened))
+                .map_err(failed)?;
+        }
+        for number in 0..threads {
+            let sender = sender.clone();
+            start("dgfs-walk")
+                .spawn_scoped(scope, move || {
+                    Worker::new(tree, queue, sender).run(number == 0);
+                })
+                .map_err(failed)?;
+        }
+        // The channel ends when the last thread drops its sender.
         drop(sender);
         collect(receiver, options.strict, events, sink)
-    })
+    })?;
+    summary.excluded = tree.excluded.load(Ordering::Relaxed);
+    Ok(summary)
+}
+
+/// Threads whose open directories leave half of the descriptors that the process may have to others:
+/// each has its own directory, one on the way to the next, and the ancestor of a link.
+fn most_threads() -> usize {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(limit / 8).unwrap_or(usize::MAX)
 }
 
 /// Passes on what the workers send until they are done or something is fatal.

@@ -1,25 +1,23 @@
 //! One thread of a walk: reads directories and describes what is in them.
 
-use std::ffi::OsStr;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::mpsc::SyncSender;
+use std::thread;
+use std::time::Duration;
 
-use rustix::fs::{
-    Access, AtFlags, RawDir, Statx, StatxFlags, StatxTimestamp, accessat, makedev, readlinkat,
-    statx,
-};
+use rustix::fs::{Access, AtFlags, RawDir, Statx, accessat, makedev, readlinkat};
+use rustix::io::Errno;
 
 use super::extended_attributes::AttributeReader;
-use super::queue::DirectoryQueue;
-use super::walk::{SkipReason, WalkEvent, WalkOptions};
+use super::look::{Followed, LinkFollower, holes_hint, kind, look_at, other_times, timestamp};
+use super::queue::{Names, Task, WorkQueue};
+use super::tree::{Tree, device, join};
+use super::walk::{SkipReason, WalkEvent};
 use crate::beneath::Beneath;
-use crate::entry::{KeptTimes, Kind, Metadata, OtherTimes, Timestamp};
+use crate::entry::{KeptTimes, Kind, Metadata};
 use crate::sort::{Content, PATH_LIMIT, Record};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind};
 
 /// Directories, and bytes in their paths, that a thread finds before it offers them to the others.
 const FOUND_BATCH: usize = 64;
@@ -28,45 +26,18 @@ const FOUND_BYTES: usize = 128 << 10;
 /// Bytes that one call for directory entries returns at most.
 const LISTING_BUFFER: usize = 64 << 10;
 
+/// Names that are described, or handed to another thread, together.
+pub(super) const NAMES_BATCH: usize = 1024;
+
 /// Records, and bytes in them, that are handed over together: enough that threads seldom meet, and
 /// so few that all batches under way take a few MiB.
 const BATCH_RECORDS: usize = 256;
 const BATCH_BYTES: usize = 128 << 10;
 
-/// What is walked, as all threads see it.
-#[derive(Debug)]
-pub(super) struct Tree<'a> {
-    path: &'a Path,
-    options: &'a WalkOptions,
-    root: Arc<OwnedFd>,
-    root_attributes: Statx,
-}
-
-impl<'a> Tree<'a> {
-    pub(super) fn open(path: &'a Path, options: &'a WalkOptions) -> Result<Self> {
-        let root = Beneath::root(path)?;
-        if options.xattrs {
-            AttributeReader::check_access()?;
-        }
-        let root_attributes = stat(root.as_fd(), b".")
-            .map_err(|e| Error::io(path, "read the attributes of this directory", e))?;
-        Ok(Self {
-            path,
-            options,
-            root,
-            root_attributes,
-        })
-    }
-
-    /// The path of an entry as its user would write it.
-    fn full_path(&self, parent: &[u8], name: &[u8]) -> PathBuf {
-        let mut path = self.path.to_path_buf();
-        for part in [parent, name].into_iter().filter(|part| !part.is_empty()) {
-            path.push(OsStr::from_bytes(part));
-        }
-        path
-    }
-}
+/// How often, and with what pause, a directory is tried again that cannot be opened because there
+/// are too many open files in all: two seconds together.
+const TRIES: u32 = 40;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What threads send to the caller of the walk.
 pub(super) enum Message {
@@ -79,12 +50,15 @@ pub(super) enum Message {
 /// Says that nobody listens any more.
 struct HungUp;
 
+type Sent = std::result::Result<(), HungUp>;
+
 /// A thread's state.
 pub(super) struct Worker<'a> {
     tree: &'a Tree<'a>,
-    queue: &'a DirectoryQueue,
+    queue: &'a WorkQueue,
     sender: SyncSender<Message>,
-    attributes: AttributeReader,
+    attributes: AttributeReader<'a>,
+    links: LinkFollower,
     batch: Vec<Record>,
     batch_bytes: usize,
     /// Directories found and not yet offered to all threads.
@@ -92,17 +66,31 @@ pub(super) struct Worker<'a> {
     is_root: bool,
 }
 
+/// An entry, where it was found and what it is.
+struct Found<'a> {
+    /// The directory it lies in, or the root itself, and its path.
+    directory: BorrowedFd<'a>,
+    parent: &'a [u8],
+    /// Empty for the root.
+    name: &'a [u8],
+    attributes: &'a Statx,
+    /// Whether a link of that name led to it.
+    followed: bool,
+}
+
 impl<'a> Worker<'a> {
+    /// State of the calling thread.
     pub(super) fn new(
         tree: &'a Tree<'a>,
-        queue: &'a DirectoryQueue,
+        queue: &'a WorkQueue,
         sender: SyncSender<Message>,
     ) -> Self {
         Self {
             tree,
             queue,
             sender,
-            attributes: AttributeReader::new(),
+            attributes: AttributeReader::new(&tree.options.selection.attributes),
+            links: LinkFollower::new(tree.root.clone()),
             batch: Vec::new(),
             batch_bytes: 0,
             found: Vec::new(),
@@ -110,116 +98,208 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Reads directories until there are no more. One worker of all describes the root as well.
+    /// Does what is in the queue until nothing is left. One worker of all describes the root as well.
     pub(super) fn run(mut self, with_root: bool) {
         let _stop = self.queue.stop_on_drop();
         // Nobody is left to tell if the receiver has gone; it knows why.
-        let _: std::result::Result<(), HungUp> = self.run_until_hang_up(with_root);
+        let _: Sent = self.run_until_hang_up(with_root);
     }
 
-    fn run_until_hang_up(&mut self, with_root: bool) -> std::result::Result<(), HungUp> {
+    fn run_until_hang_up(&mut self, with_root: bool) -> Sent {
+        let follow = self.tree.options.selection.follow;
         if with_root {
-            let root = self.tree.root.clone();
-            self.add(root.as_fd(), b"", b"", &self.tree.root_attributes)?;
+            self.attributes.enter(self.tree.root.as_fd());
+            self.add(&Found {
+                directory: self.tree.root.as_fd(),
+                parent: b"",
+                name: b"",
+                attributes: &self.tree.root_attributes,
+                followed: false,
+            })?;
         }
-        let mut directories = Beneath::to_list(self.tree.root.clone());
+        let mut directories = Beneath::to_list(self.tree.root.clone()).following(follow);
         let mut buffer = vec![MaybeUninit::uninit(); LISTING_BUFFER];
         loop {
-            let path = match self.queue.take() {
-                Ok(Some(path)) => path,
+            let task = match self.queue.take() {
+                Ok(Some(task)) => task,
                 Ok(None) => break,
                 Err(error) => return self.send(Message::Failed(error)),
             };
-            match directories.directory(&path) {
-                Ok(directory) => self.read_directory(directory, &path, &mut buffer)?,
-                Err(errno) => self.problem(&path, b"", "cannot open this directory", errno)?,
+            let path = match &task {
+                Task::List(path) => path,
+                Task::Describe(names) => &names.directory,
+            };
+            match open_patiently(&mut directories, path) {
+                Ok(directory) => {
+                    self.attributes.enter(directory);
+                    match &task {
+                        Task::List(path) => self.list(directory, path, &mut buffer)?,
+                        Task::Describe(names) => self.describe(directory, names)?,
+                    }
+                }
+                Err(errno) if is_exhaustion(errno) => {
+                    let what = "cannot open this directory; raise the limit of open files \
+                                (`ulimit -n`) or use fewer threads";
+                    let error = Error::new(ErrorKind::Io, what)
+                        .at_path(self.tree.full_path(path, b""))
+                        .caused_by(errno);
+                    return self.send(Message::Failed(error));
+                }
+                Err(errno) => self.problem(path, b"", "cannot open this directory", errno)?,
             }
-            if let Err(error) = self.queue.add(&mut self.found) {
-                return self.send(Message::Failed(error));
-            }
+            self.offer_found()?;
             self.queue.done();
         }
         self.flush()
     }
 
-    fn read_directory(
+    /// Lists a directory. In a large one, other threads help to describe what is in it.
+    fn list(
         &mut self,
         directory: BorrowedFd<'_>,
         path: &[u8],
         buffer: &mut [MaybeUninit<u8>],
-    ) -> std::result::Result<(), HungUp> {
+    ) -> Sent {
         let mut listing = RawDir::new(directory, buffer);
+        let mut names = Vec::new();
+        let mut count = 0;
+        let mut failed = None;
         while let Some(entry) = listing.next() {
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(errno) => {
-                    return self.problem(path, b"", "cannot list this directory to its end", errno);
+                    failed = Some(errno);
+                    break;
                 }
             };
             let name = entry.file_name().to_bytes();
             if name == b"." || name == b".." {
                 continue;
             }
-            match stat(directory, name) {
-                Ok(attributes) => self.add_child(directory, path, name, &attributes)?,
-                Err(errno) => self.problem(path, name, "cannot read the attributes", errno)?,
+            names.extend_from_slice(name);
+            names.push(0);
+            count += 1;
+            if count == NAMES_BATCH {
+                let batch = Names {
+                    directory: path.to_vec(),
+                    bytes: std::mem::take(&mut names),
+                    recurse: true,
+                };
+                if let Some(batch) = self.queue.offer(batch) {
+                    self.describe(directory, &batch)?;
+                }
+                count = 0;
             }
         }
-        Ok(())
+        let rest = Names {
+            directory: path.to_vec(),
+            bytes: names,
+            recurse: true,
+        };
+        self.describe(directory, &rest)?;
+        match failed {
+            Some(errno) => self.problem(path, b"", "cannot list this directory to its end", errno),
+            None => Ok(()),
+        }
     }
 
-    /// Decides about an entry that is not the root.
-    fn add_child(
+    fn describe(&mut self, directory: BorrowedFd<'_>, names: &Names) -> Sent {
+        names
+            .iter()
+            .try_for_each(|name| self.child(directory, &names.directory, name, names.recurse))
+    }
+
+    /// Looks at an entry that is not the root, and decides about it.
+    fn child(
         &mut self,
         directory: BorrowedFd<'_>,
         parent: &[u8],
         name: &[u8],
-        attributes: &Statx,
-    ) -> std::result::Result<(), HungUp> {
-        let options = self.tree.options;
-        let identity = (device(attributes), attributes.stx_ino);
-        if options.exclude.contains(&identity) {
-            return self.skipped(parent, name, SkipReason::Excluded);
-        }
+        recurse: bool,
+    ) -> Sent {
+        let selection = &self.tree.options.selection;
         if parent.len() + name.len() >= PATH_LIMIT {
-            return self.problem(
-                parent,
-                name,
-                "the path is too long to pack",
-                rustix::io::Errno::NAMETOOLONG,
-            );
+            let errno = Errno::NAMETOOLONG;
+            return self.problem(parent, name, "the path is too long to pack", errno);
         }
-        self.add(directory, parent, name, attributes)?;
-        if kind(attributes) == Some(Kind::Directory) {
-            if options.one_file_system && identity.0 != device(&self.tree.root_attributes) {
-                return self.skipped(parent, name, SkipReason::OtherFileSystem);
+        let mut attributes = match look_at(directory, name, false) {
+            Ok(attributes) => attributes,
+            Err(errno) => {
+                return self.problem(parent, name, "cannot read the attributes", errno);
             }
-            let mut path = Vec::with_capacity(parent.len() + 1 + name.len());
-            path.extend_from_slice(parent);
-            if !parent.is_empty() {
-                path.push(b'/');
-            }
-            path.extend_from_slice(name);
-            // What has been found in one directory has paths of about one length.
-            let bytes = path.len() * (self.found.len() + 1);
-            self.found.push(path);
-            if self.found.len() >= FOUND_BATCH || bytes >= FOUND_BYTES {
-                if let Err(error) = self.queue.add(&mut self.found) {
-                    return self.send(Message::Failed(error));
+        };
+        let mut followed = false;
+        let mut unfollowed = None;
+        if selection.follow && kind(&attributes) == Some(Kind::Symlink) {
+            match self.links.follow(directory, parent, name) {
+                Followed::To(target) => {
+                    attributes = *target;
+                    followed = true;
+                }
+                Followed::Loop => {
+                    let what = "leads to a directory that it lies in, packed as a link";
+                    unfollowed = Some((what, Errno::LOOP));
+                }
+                Followed::Nowhere(errno) => {
+                    unfollowed = Some(("cannot follow this link, packed as a link", errno));
                 }
             }
         }
+        let is_directory = kind(&attributes) == Some(Kind::Directory);
+        if !selection.exclude.is_empty() && self.tree.excludes(&join(parent, name), is_directory) {
+            return Ok(());
+        }
+        if let Some((what, errno)) = unfollowed {
+            self.problem(parent, name, what, errno)?;
+        }
+        let device = device(&attributes);
+        if self
+            .tree
+            .options
+            .exclude
+            .contains(&(device, attributes.stx_ino))
+        {
+            return self.skipped(parent, name, SkipReason::Excluded);
+        }
+        self.add(&Found {
+            directory,
+            parent,
+            name,
+            attributes: &attributes,
+            followed,
+        })?;
+        if !is_directory || !recurse {
+            return Ok(());
+        }
+        if self.tree.options.one_file_system && device != self.tree.device() {
+            return self.skipped(parent, name, SkipReason::OtherFileSystem);
+        }
+        let path = join(parent, name);
+        // What has been found in one directory has paths of about one length.
+        let bytes = path.len() * (self.found.len() + 1);
+        self.found.push(path);
+        if self.found.len() >= FOUND_BATCH || bytes >= FOUND_BYTES {
+            self.offer_found()?;
+        }
         Ok(())
     }
 
-    /// Sends the record of an entry. `directory` is the one it lies in, or the root itself.
-    fn add(
-        &mut self,
-        directory: BorrowedFd<'_>,
-        parent: &[u8],
-        name: &[u8],
-        attributes: &Statx,
-    ) -> std::result::Result<(), HungUp> {
+    fn offer_found(&mut self) -> Sent {
+        match self.queue.add(&mut self.found) {
+            Ok(()) => Ok(()),
+            Err(error) => self.send(Message::Failed(error)),
+        }
+    }
+
+    /// Sends the record of an entry in the directory that was entered.
+    fn add(&mut self, found: &Found<'_>) -> Sent {
+        let &Found {
+            directory,
+            parent,
+            name,
+            attributes,
+            followed,
+        } = found;
         let kind = kind(attributes);
         let mut record = Record {
             parent: parent.to_vec(),
@@ -250,7 +330,9 @@ impl<'a> Worker<'a> {
                         return self.problem(parent, name, "cannot read, left out", errno);
                     }
                     record.content = Content::Tree;
-                    record.holes_hint = holes_hint(attributes);
+                    if self.tree.options.holes {
+                        record.holes_hint = holes_hint(attributes);
+                    }
                 }
             }
             Some(Kind::Symlink) => match readlinkat(directory, name, Vec::new()) {
@@ -269,7 +351,7 @@ impl<'a> Worker<'a> {
         if self.tree.options.xattrs {
             let at = if name.is_empty() { b"." } else { name };
             let out = &mut record.metadata.xattrs;
-            if let Err(errno) = self.attributes.read(directory, at, kind, out) {
+            if let Err(errno) = self.attributes.read(at, followed, out) {
                 let doing = "packed without extended attributes, which cannot be read";
                 self.problem(parent, name, doing, errno)?;
             }
@@ -294,25 +376,19 @@ impl<'a> Worker<'a> {
         accessat(directory, name, Access::READ_OK, AtFlags::EACCESS)
     }
 
-    fn flush(&mut self) -> std::result::Result<(), HungUp> {
+    fn flush(&mut self) -> Sent {
         self.batch_bytes = 0;
         let next = Vec::with_capacity(BATCH_RECORDS);
         let batch = std::mem::replace(&mut self.batch, next);
         self.send(Message::Records(batch))
     }
 
-    fn send(&self, message: Message) -> std::result::Result<(), HungUp> {
+    fn send(&self, message: Message) -> Sent {
         self.sender.send(message).map_err(|_| HungUp)
     }
 
     #[cold]
-    fn problem(
-        &self,
-        parent: &[u8],
-        name: &[u8],
-        what: &str,
-        cause: rustix::io::Errno,
-    ) -> std::result::Result<(), HungUp> {
+    fn problem(&self, parent: &[u8], name: &[u8], what: &str, cause: Errno) -> Sent {
         let error = Error::new(ErrorKind::Source, what)
             .at_path(self.tree.full_path(parent, name))
             .caused_by(cause);
@@ -320,51 +396,27 @@ impl<'a> Worker<'a> {
     }
 
     #[cold]
-    fn skipped(
-        &self,
-        parent: &[u8],
-        name: &[u8],
-        reason: SkipReason,
-    ) -> std::result::Result<(), HungUp> {
+    fn skipped(&self, parent: &[u8], name: &[u8], reason: SkipReason) -> Sent {
         let path = self.tree.full_path(parent, name);
         self.send(Message::Event(WalkEvent::Skipped { path, reason }))
     }
 }
 
-fn stat(directory: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<Statx> {
-    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-    let fields = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
-    statx(directory, name, flags, fields)
-}
-
-fn timestamp(time: &StatxTimestamp) -> Timestamp {
-    Timestamp {
-        seconds: time.tv_sec,
-        nanoseconds: time.tv_nsec,
+/// Opens the directory at `path`; waits if only a lack of descriptors or memory is in the way, which
+/// other threads or programs may end.
+fn open_patiently<'d>(
+    directories: &'d mut Beneath,
+    path: &[u8],
+) -> rustix::io::Result<BorrowedFd<'d>> {
+    for _ in 1..TRIES {
+        match directories.directory(path) {
+            Err(errno) if is_exhaustion(errno) => thread::sleep(PAUSE),
+            _ => break,
+        }
     }
+    directories.directory(path)
 }
 
-fn other_times(attributes: &Statx) -> OtherTimes {
-    let knows_birth = StatxFlags::from_bits_retain(attributes.stx_mask).contains(StatxFlags::BTIME);
-    OtherTimes {
-        atime: timestamp(&attributes.stx_atime),
-        ctime: timestamp(&attributes.stx_ctime),
-        btime: knows_birth.then(|| timestamp(&attributes.stx_btime)),
-    }
-}
-
-/// Bytes of a file that its blocks are too few for. Some file systems pack several files into a block, so they
-/// need not lie in holes.
-fn holes_hint(attributes: &Statx) -> u64 {
-    attributes
-        .stx_size
-        .saturating_sub(attributes.stx_blocks.saturating_mul(512))
-}
-
-fn device(attributes: &Statx) -> u64 {
-    makedev(attributes.stx_dev_major, attributes.stx_dev_minor)
-}
-
-fn kind(attributes: &Statx) -> Option<Kind> {
-    Kind::from_mode(u32::from(attributes.stx_mode))
+fn is_exhaustion(errno: Errno) -> bool {
+    matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM)
 }
