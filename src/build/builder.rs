@@ -1,20 +1,24 @@
 //! Builds an image from entries in any order.
 
 use super::contents::{ContentOptions, Planned, Receiver, store_contents};
+use super::identity;
 use super::index::{IndexEntry, IndexWriter, Placement};
 use super::options::{
     BuildOptions, DEFAULT_CHUNK_SHIFT, Observer, Phase, Progress, Report, report,
 };
+use super::output::Output;
+use super::overrides::Overrides;
 use super::plan::{Plan, PlannedEntry, Totals};
 use super::primaries::{Primaries, Primary};
 use super::publish::Publication;
 use super::spool::Spool;
-use super::volumes::{Placed, VolumeSet};
+use super::volumes::{ClosedVolumes, Placed, VolumeSet};
 use crate::entry::{Kind, Metadata};
 use crate::format::attributes::Attributes;
+use crate::format::header::Header;
 use crate::format::{MAX_NAME, MAX_TARGET, Uuid};
 use crate::sort::{Content, ImpliedParents, Record, Sorter};
-use crate::source::TreeOpener;
+use crate::source::{TreeOpener, WalkSummary};
 use crate::{Error, ErrorKind, Result, image};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -77,9 +81,21 @@ pub struct Builder {
     tree: Option<TreeOpener>,
     /// What the paths of the source begin with in messages.
     root: PathBuf,
+    repeated: Repeated,
     problems: u64,
-    skipped: u64,
+    walk: WalkSummary,
     begun: Instant,
+}
+
+/// What becomes of entries whose path is given more than once; the first one counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repeated {
+    /// They end the build.
+    Refuse,
+    /// They are a problem.
+    Report,
+    /// They are as good as one.
+    Ignore,
 }
 
 impl Builder {
@@ -87,11 +103,17 @@ impl Builder {
     /// to replace it.
     pub fn new(index: &Path, options: BuildOptions) -> Result<Self> {
         options.check()?;
-        let uuid = match options.uuid {
-            Some(uuid) => uuid,
-            None => image::random_uuid()?,
+        // Two builds of one image must not meet under one pending name, so that needs another UUID
+        // if the image's own is not known yet.
+        let (uuid, pending) = match options.uuid {
+            _ if options.reproducible => (identity::PROVISIONAL, image::random_uuid()?),
+            Some(uuid) => (uuid, uuid),
+            None => {
+                let uuid = image::random_uuid()?;
+                (uuid, uuid)
+            }
         };
-        let publication = Publication::begin(index, &options.volumes, &uuid, options.force)?;
+        let publication = Publication::begin(index, &options.volumes, &pending, options.force)?;
         let scratch_dir = match index.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
             _ => PathBuf::from("."),
@@ -106,8 +128,9 @@ impl Builder {
             options,
             tree: None,
             root: PathBuf::new(),
+            repeated: Repeated::Refuse,
             problems: 0,
-            skipped: 0,
+            walk: WalkSummary::default(),
             begun: Instant::now(),
         })
     }
@@ -130,9 +153,11 @@ impl Builder {
         self.root = root.to_path_buf();
     }
 
-    pub(super) fn note(&mut self, problems: u64, skipped: u64) {
-        self.problems += problems;
-        self.skipped += skipped;
+    /// Entries came from a walk that went like `summary`.
+    pub(super) fn note(&mut self, summary: WalkSummary, repeated: Repeated) {
+        self.walk = summary;
+        self.problems += summary.problems;
+        self.repeated = repeated;
     }
 
     /// Adds a record of a walk, which brings its directories along.
@@ -199,7 +224,21 @@ impl Builder {
         report(observer, progress)?;
         self.implied.add_ancestors(b"", &mut self.sorter)?;
         let sorted = self.sorter.finish()?;
-        let plan = Plan::compute(&sorted, &self.scratch_dir, self.options.memory / 8)?;
+        let memory = self.options.memory / 8;
+        let mut repeated = |record: &Record| match self.repeated {
+            Repeated::Refuse => Err(twice(record, ErrorKind::OutOfOrder)),
+            Repeated::Ignore => Ok(()),
+            Repeated::Report => {
+                let error = twice(record, ErrorKind::Source);
+                if self.options.strict {
+                    return Err(error);
+                }
+                observer.problem(&error);
+                self.problems += 1;
+                Ok(())
+            }
+        };
+        let plan = Plan::compute(&sorted, &self.scratch_dir, memory, &mut repeated)?;
         let totals = plan.totals();
         progress = Progress {
             phase: Phase::Packing,
@@ -213,6 +252,9 @@ impl Builder {
         let chunk_shift = DEFAULT_CHUNK_SHIFT;
         let expected = expected_bytes(&totals, chunk_shift);
         let mut volumes = VolumeSet::begin(outputs, self.uuid, chunk_shift, expected)?;
+        if self.options.reproducible {
+            volumes.take_digest();
+        }
         let index_output = self.publication.index().clone();
         let mut index = IndexWriter::new(
             index_output.file(),
@@ -225,6 +267,7 @@ impl Builder {
         let mut packing = Packing {
             index: &mut index,
             primaries: Primaries::new(&self.scratch_dir),
+            overrides: &self.options.overrides,
             observer,
             progress,
             problems: 0,
@@ -252,18 +295,41 @@ impl Builder {
 
         progress.phase = Phase::Publishing;
         report(observer, progress)?;
-        let closed = volumes.close_extents()?;
-        let header = index.finish(&closed.spans())?;
+        let mut closed = volumes.close_extents()?;
+        let mut header = index.finish(&closed.spans())?;
+        identify(
+            &mut closed,
+            &mut header,
+            &index_output,
+            &mut self.publication,
+        )?;
         let layouts = closed.finish(self.options.index_copy.then_some(&index_output))?;
         self.publication.commit()?;
         Ok(Report {
             header,
             volume_bytes: layouts.iter().map(|layout| layout.file_length).collect(),
             problems,
-            skipped: self.skipped,
+            skipped: self.walk.skipped,
+            excluded: self.walk.excluded,
             elapsed: self.begun.elapsed(),
         })
     }
+}
+
+/// Gives a reproducible image, which is complete but for what lies behind the extents, its identity.
+fn identify(
+    volumes: &mut ClosedVolumes,
+    header: &mut Header,
+    index: &Output,
+    publication: &mut Publication,
+) -> Result<()> {
+    let Some(digest) = volumes.digest() else {
+        return Ok(());
+    };
+    let uuid = identity::derive(index, &digest)?;
+    publication.identify(&uuid)?;
+    identity::reseal(index, header, uuid)?;
+    volumes.identify(uuid)
 }
 
 /// About what the extents of all files will take.
@@ -277,6 +343,15 @@ fn expected_bytes(totals: &Totals, chunk_shift: u32) -> u64 {
 fn shown(record: &Record) -> PathBuf {
     use std::os::unix::ffi::OsStringExt;
     std::ffi::OsString::from_vec(record.path()).into()
+}
+
+#[cold]
+fn twice(record: &Record, kind: ErrorKind) -> Error {
+    let what = match kind {
+        ErrorKind::Source => "was listed twice, so its directory changed meanwhile; packed once",
+        _ => "named twice; every path may be given only once",
+    };
+    Error::new(kind, what).at_path(shown(record))
 }
 
 /// Refuses paths and targets that the format cannot hold.
@@ -341,6 +416,7 @@ fn check_record(record: &Record) -> Result<()> {
 struct Packing<'a, 'f> {
     index: &'a mut IndexWriter<'f>,
     primaries: Primaries,
+    overrides: &'a Overrides,
     observer: &'a mut dyn Observer,
     progress: Progress,
     problems: u64,
@@ -360,6 +436,8 @@ impl Receiver<PlannedEntry> for Packing<'_, '_> {
         if entry.link.is_some() && !entry.is_alias() {
             self.primaries.add(primary)?;
         }
+        // Not before: until here the source's own time tells whether the file has changed.
+        self.overrides.apply(&mut entry.record.metadata);
         self.push(entry, primary)?;
         self.progress.entries += 1;
         if !entry.is_alias() {

@@ -13,10 +13,13 @@ mod chunk_table;
 pub mod contents;
 mod directory_counts;
 mod hard_links;
+mod identity;
 mod index;
 mod inner_levels;
+mod mode_changes;
 mod options;
 pub mod output;
+mod overrides;
 mod pack;
 pub mod plan;
 mod preallocate;
@@ -26,8 +29,10 @@ mod spool;
 pub mod volumes;
 
 pub use builder::{Builder, Contents, NewEntry};
+pub use mode_changes::ModeChanges;
 pub use options::{
     BuildOptions, DEFAULT_CHUNK_SHIFT, DEFAULT_INDEX_LEVEL, DEFAULT_MEMORY, LogObserver,
     MIN_MEMORY, Observer, Phase, Progress, Report,
 };
+pub use overrides::{NewTime, Overrides};
 pub use pack::pack_tree;

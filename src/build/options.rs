@@ -1,7 +1,9 @@
 //! What a builder is told, and what it tells.
 
+use super::overrides::Overrides;
 use crate::entry::KeptTimes;
 use crate::format::Uuid;
+use crate::source::Selection;
 use crate::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -39,6 +41,10 @@ pub struct BuildOptions {
     pub strict: bool,
     /// The image's identity; random if `None`.
     pub uuid: Option<Uuid>,
+    /// Whether the identity follows from what the image holds, so that the same tree gives the same
+    /// bytes wherever it is packed. Takes the place of `uuid`. Holes are not mapped then, since file
+    /// systems differ in what they have of them; chunks of zeros are left out all the same.
+    pub reproducible: bool,
     /// Whether volume 0 ends with a copy of the index.
     pub index_copy: bool,
     /// Whether extended attributes are packed.
@@ -47,6 +53,10 @@ pub struct BuildOptions {
     pub one_file_system: bool,
     /// Which times are kept.
     pub times: KeptTimes,
+    /// Which entries of a tree are packed.
+    pub selection: Selection,
+    /// Metadata that entries get instead of their own.
+    pub overrides: Overrides,
     /// Zstd level of index pages, 1 to 22.
     pub index_level: i32,
 }
@@ -60,10 +70,13 @@ impl Default for BuildOptions {
             force: false,
             strict: false,
             uuid: None,
+            reproducible: false,
             index_copy: true,
             xattrs: true,
             one_file_system: false,
             times: KeptTimes::default(),
+            selection: Selection::default(),
+            overrides: Overrides::default(),
             index_level: DEFAULT_INDEX_LEVEL,
         }
     }
@@ -79,6 +92,13 @@ impl BuildOptions {
                 self.memory,
                 MIN_MEMORY >> 20
             ));
+        }
+        if self.reproducible && self.times == KeptTimes::All {
+            return wrong(
+                "times of access, change and birth differ from copy to copy; \
+                 a reproducible image keeps those of modification alone"
+                    .to_owned(),
+            );
         }
         if !(1..=22).contains(&self.index_level) {
             return wrong(format!(
@@ -160,8 +180,10 @@ pub struct Report {
     pub volume_bytes: Vec<u64>,
     /// Entries that could not be packed as they were.
     pub problems: u64,
-    /// Entries left out on purpose.
+    /// Entries left out on purpose, each of them reported.
     pub skipped: u64,
+    /// Entries that patterns exclude; what lies below them is not counted.
+    pub excluded: u64,
     /// Time since the builder was made.
     pub elapsed: Duration,
 }

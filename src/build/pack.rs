@@ -1,8 +1,8 @@
 //! Packs a directory tree.
 
-use super::builder::Builder;
+use super::builder::{Builder, Repeated};
 use super::options::{BuildOptions, Observer, Phase, Progress, Report, report};
-use crate::source::{Selection, SkipReason, TreeOpener, WalkEvent, WalkOptions, walk};
+use crate::source::{SkipReason, TreeOpener, WalkEvent, WalkOptions, walk};
 use crate::{Error, Result};
 use std::cell::RefCell;
 use std::os::unix::fs::MetadataExt;
@@ -19,7 +19,7 @@ pub fn pack_tree(
     observer: &mut dyn Observer,
 ) -> Result<Report> {
     // Before any file is made: a source that is not there leaves nothing behind.
-    let opener = TreeOpener::new(source)?;
+    let opener = TreeOpener::new(source)?.following(options.selection.follow);
     let mut builder = Builder::new(index, options)?;
     let options = builder.options();
     let outputs = std::iter::once(builder.publication().index());
@@ -37,10 +37,10 @@ pub fn pack_tree(
         xattrs: options.xattrs,
         one_file_system: options.one_file_system,
         times: options.times,
-        holes: true,
+        holes: !options.reproducible,
         strict: options.strict,
         exclude,
-        selection: Selection::default(),
+        selection: options.selection.clone(),
         scratch_dir: builder.scratch_dir().to_path_buf(),
     };
     let mut progress = Progress {
@@ -77,6 +77,11 @@ pub fn pack_tree(
         )?
     };
     builder.read_from(opener, source);
-    builder.note(summary.problems, summary.skipped);
+    // In a list it is no sign of anything.
+    let repeated = match walk_options.selection.list {
+        Some(_) => Repeated::Ignore,
+        None => Repeated::Report,
+    };
+    builder.note(summary, repeated);
     builder.finish(observer)
 }

@@ -43,18 +43,27 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Reads all of `sorted` once.
+    /// Reads all of `sorted` once. `repeated` is shown each entry whose path was given more than once,
+    /// and may refuse that.
     ///
     /// Holds at most `memory` bytes, and spills to nameless files in `scratch_dir` beyond. Fails
     /// with [`ErrorKind::OutOfOrder`] if an entry's directory is missing or is no directory, and
     /// with [`ErrorKind::InvalidInput`] if a mode is none of a known kind.
-    pub fn compute(sorted: &Sorted, scratch_dir: &Path, memory: usize) -> Result<Self> {
+    pub fn compute(
+        sorted: &Sorted,
+        scratch_dir: &Path,
+        memory: usize,
+        repeated: &mut dyn FnMut(&Record) -> Result<()>,
+    ) -> Result<Self> {
         let mut totals = Totals::default();
         let mut counter = DirectoryCounter::new(scratch_dir, memory / 2);
         let mut groups = LinkGroups::new(scratch_dir, memory / 2);
         let mut reader = sorted.reader()?;
         let mut record = Record::empty();
         while reader.next(&mut record)? {
+            if reader.repeated() > 0 {
+                repeated(&record)?;
+            }
             let ordinal = totals.entries;
             let kind = kind_of(&record)?;
             if ordinal == 0 && !(record.is_root() && kind == Kind::Directory) {
@@ -343,7 +352,8 @@ mod tests {
             sorter.add(record)?;
         }
         let tree = sorter.finish()?;
-        let plan = Plan::compute(&tree, directory.path(), memory)?;
+        let mut repeated = |record: &Record| panic!("{record:?} comes twice");
+        let plan = Plan::compute(&tree, directory.path(), memory, &mut repeated)?;
         let mut entries = plan.entries(&tree)?;
         let mut entry = PlannedEntry::empty();
         let mut all = Vec::new();

@@ -6,6 +6,8 @@
 //! - [`ClosedVolumes`] knows the [`Span`]s that the index needs, and writes what lies behind the
 //!   extents once the index exists.
 
+use blake3::Hasher;
+
 use crate::format::checksum::crc_append;
 use crate::format::extent::{Chunk, Shape};
 use crate::format::holes::HoleMap;
@@ -112,6 +114,12 @@ impl VolumeSet {
         })
     }
 
+    /// Has a digest of all extents taken, as [`ClosedVolumes::digest`] gives it. Called before the
+    /// first file.
+    pub fn take_digest(&mut self) {
+        self.current.digest = Some(Box::default());
+    }
+
     /// Contents are cut in chunks of 2 to the power of this many bytes.
     pub fn chunk_shift(&self) -> u32 {
         self.chunk_shift
@@ -150,6 +158,7 @@ impl VolumeSet {
             only: Chunk { stored: 0, crc: 0 },
             chunk_size,
             finished: false,
+            digest_before: self.current.digest.clone(),
             volume: &mut self.current,
         })
     }
@@ -157,9 +166,11 @@ impl VolumeSet {
     /// Ends the extents. Volumes that nothing was left for stay empty.
     pub fn close_extents(mut self) -> Result<ClosedVolumes> {
         while self.next_volume()? {}
+        let digest = self.current.digest.take();
         self.closed.push(self.current.close()?);
         Ok(ClosedVolumes {
             volumes: self.closed,
+            digest: digest.map(|digest| *digest.finalize().as_bytes()),
         })
     }
 
@@ -186,7 +197,8 @@ impl VolumeSet {
             count: self.count,
         };
         let start = self.current.position(self.current.offset());
-        let next = VolumeWriter::begin(output, identity, start);
+        let mut next = VolumeWriter::begin(output, identity, start);
+        next.digest = self.current.digest.take();
         let full = std::mem::replace(&mut self.current, next);
         self.closed.push(full.close()?);
         // What is left is spread anew, so that one huge file does not starve the last volumes.
@@ -208,6 +220,8 @@ pub struct FileWriter<'a> {
     only: Chunk,
     chunk_size: u64,
     finished: bool,
+    /// The volume's digest before this file.
+    digest_before: Option<Box<Hasher>>,
 }
 
 impl FileWriter<'_> {
@@ -286,6 +300,7 @@ impl Drop for FileWriter<'_> {
     fn drop(&mut self) {
         if !self.finished {
             self.volume.rewind(self.start);
+            self.volume.digest = self.digest_before.take();
         }
     }
 }
@@ -300,6 +315,8 @@ struct VolumeWriter {
     buffer: Vec<u8>,
     /// Offset in the file of the buffer's first byte.
     buffer_at: u64,
+    /// Digest of the extents of this volume and those before, if it is wanted.
+    digest: Option<Box<Hasher>>,
 }
 
 impl VolumeWriter {
@@ -312,6 +329,7 @@ impl VolumeWriter {
             base,
             buffer,
             buffer_at: 0,
+            digest: None,
         }
     }
 
@@ -335,6 +353,9 @@ impl VolumeWriter {
     }
 
     fn append(&mut self, mut bytes: &[u8]) -> Result<()> {
+        if let Some(digest) = &mut self.digest {
+            digest.update(bytes);
+        }
         loop {
             // Up to the next multiple of BUFFER in the file, also after a rewind.
             let room = BUFFER - in_memory(self.offset() % BUFFER as u64);
@@ -409,12 +430,28 @@ struct ClosedVolume {
 #[derive(Debug)]
 pub struct ClosedVolumes {
     volumes: Vec<ClosedVolume>,
+    digest: Option<[u8; 32]>,
 }
 
 impl ClosedVolumes {
     /// The positions of each volume, for the index.
     pub fn spans(&self) -> Vec<Span> {
         self.volumes.iter().map(|volume| volume.span).collect()
+    }
+
+    /// The digest of all extents, if [`VolumeSet::take_digest`] asked for it.
+    pub fn digest(&self) -> Option<[u8; 32]> {
+        self.digest
+    }
+
+    /// Makes the volumes those of image `uuid`.
+    pub fn identify(&mut self, uuid: Uuid) -> Result<()> {
+        for volume in &mut self.volumes {
+            volume.identity.uuid = uuid;
+            let header = encode_header(&volume.identity);
+            volume.output.write_at(&header, 0)?;
+        }
+        Ok(())
     }
 
     /// Writes what lies behind the extents: in volume 0 a copy of `index` if it is given, which

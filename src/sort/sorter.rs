@@ -239,6 +239,7 @@ impl Sorted {
         Ok(SortedReader {
             merge,
             key: Vec::new(),
+            repeated: 0,
             rival: None,
         })
     }
@@ -255,6 +256,8 @@ pub struct SortedReader {
     merge: Merge<RunCursor>,
     /// Key of the record handed out last.
     key: Vec<u8>,
+    /// See [`Self::repeated`].
+    repeated: u64,
     /// A second record of the same key, while the two are weighed.
     rival: Option<Box<Record>>,
 }
@@ -262,8 +265,9 @@ pub struct SortedReader {
 impl SortedReader {
     /// Puts the next record into `into`, whose buffers it reuses; false at the end.
     ///
-    /// Of several records with one key, an implied directory gives way to a named one. Everything
-    /// else that is named twice fails with [`ErrorKind::OutOfOrder`].
+    /// Of several records with one key, an implied directory gives way to a named one, a later record
+    /// to an earlier one, and everything to a directory, which may have others below it. What is
+    /// implied to be a directory but is none fails with [`ErrorKind::OutOfOrder`].
     pub fn next(&mut self, into: &mut Record) -> Result<bool> {
         let Some(cursor) = self.merge.lowest() else {
             return Ok(false);
@@ -271,6 +275,7 @@ impl SortedReader {
         decode(cursor, into)?;
         self.key.clear();
         self.key.extend_from_slice(cursor.key());
+        self.repeated = 0;
         self.merge.advance()?;
         while self
             .merge
@@ -280,6 +285,11 @@ impl SortedReader {
             self.weigh(into)?;
         }
         Ok(true)
+    }
+
+    /// How many records with the key of the last one were passed over, implied directories apart.
+    pub fn repeated(&self) -> u64 {
+        self.repeated
     }
 
     /// Decides between `into` and the lowest record, which has the same key.
@@ -292,27 +302,23 @@ impl SortedReader {
         let implied = |record: &Record| record.content == Content::ImpliedDirectory;
         match (implied(into), implied(rival)) {
             (false, false) => {
-                return Err(twice(
-                    into,
-                    "named twice; every path may be given only once",
-                ));
+                self.repeated += 1;
+                let directory = |record: &Record| record.metadata.kind() == Some(Kind::Directory);
+                if directory(rival) && !directory(into) {
+                    std::mem::swap(into, rival);
+                }
+                return self.merge.advance();
             }
             (true, false) => std::mem::swap(into, rival),
             (_, true) => {}
         }
         if into.metadata.kind() != Some(Kind::Directory) {
-            return Err(twice(
-                into,
-                "named as something else than a directory, but other paths lie below it",
-            ));
+            let what = "named as something else than a directory, but other paths lie below it";
+            let path = key::join(&into.parent, &into.name);
+            return Err(Error::new(ErrorKind::OutOfOrder, what).at_path(path));
         }
         self.merge.advance()
     }
-}
-
-#[cold]
-fn twice(record: &Record, what: &str) -> Error {
-    Error::new(ErrorKind::OutOfOrder, what).at_path(key::join(&record.parent, &record.name))
 }
 
 fn decode(cursor: &RunCursor, into: &mut Record) -> Result<()> {
@@ -350,6 +356,13 @@ mod tests {
     }
 
     fn sort(records: &[Record], memory: usize) -> Result<(Vec<Record>, bool)> {
+        let (sorted, in_memory, repeated) = sort_all(records, memory)?;
+        assert_eq!(repeated, 0);
+        Ok((sorted, in_memory))
+    }
+
+    /// What comes out, whether it stayed in memory, and how many records were passed over.
+    fn sort_all(records: &[Record], memory: usize) -> Result<(Vec<Record>, bool, u64)> {
         let directory = tempfile::tempdir().unwrap();
         let mut sorter = Sorter::new(directory.path(), memory);
         for record in records {
@@ -362,15 +375,17 @@ mod tests {
             let mut reader = done.reader()?;
             let mut out = Vec::new();
             let mut record = Record::empty();
+            let mut repeated = 0;
             while reader.next(&mut record)? {
                 out.push(record.clone());
+                repeated += reader.repeated();
             }
             assert!(!reader.next(&mut record)?);
-            passes.push(out);
+            passes.push((out, repeated));
         }
         let second = passes.pop().unwrap();
         assert_eq!(passes.pop().unwrap(), second);
-        Ok((second, done.is_in_memory()))
+        Ok((second.0, done.is_in_memory(), second.1))
     }
 
     proptest! {
@@ -437,26 +452,33 @@ mod tests {
     fn records_of_one_key_are_weighed() {
         let implied = || record("p", "x", Kind::Directory, Content::ImpliedDirectory);
         let directory = || record("p", "x", Kind::Directory, Content::None);
-        let file = || record("p", "x", Kind::File, Content::None);
+        let file = |size| Record {
+            size,
+            ..record("p", "x", Kind::File, Content::None)
+        };
         let cases = [
+            (vec![implied(), implied(), implied()], Some((implied(), 0))),
             (
-                vec![implied(), implied(), implied()],
-                Some(Content::ImpliedDirectory),
+                vec![implied(), directory(), implied()],
+                Some((directory(), 0)),
             ),
-            (vec![implied(), directory(), implied()], Some(Content::None)),
-            (vec![directory(), implied()], Some(Content::None)),
-            (vec![directory(), implied(), directory()], None),
-            (vec![file(), file()], None),
-            (vec![implied(), file()], None),
-            (vec![file(), implied()], None),
-            (vec![file(), directory()], None),
+            (vec![directory(), implied()], Some((directory(), 0))),
+            (
+                vec![directory(), implied(), directory()],
+                Some((directory(), 1)),
+            ),
+            (vec![file(1), file(2), file(3)], Some((file(1), 2))),
+            (vec![implied(), file(1)], None),
+            (vec![file(1), implied()], None),
+            (vec![file(1), directory()], Some((directory(), 1))),
+            (vec![directory(), file(1)], Some((directory(), 1))),
         ];
         for (records, expected) in cases {
             for memory in [0, 1 << 20] {
-                match (sort(&records, memory), expected) {
-                    (Ok((sorted, _)), Some(content)) => {
-                        assert_eq!(sorted.len(), 1, "{records:?}");
-                        assert_eq!(sorted[0].content, content, "{records:?}");
+                match (sort_all(&records, memory), &expected) {
+                    (Ok((sorted, _, repeated)), Some((chosen, passed_over))) => {
+                        assert_eq!(&sorted, std::slice::from_ref(chosen), "{records:?}");
+                        assert_eq!(repeated, *passed_over, "{records:?}");
                     }
                     (Err(error), None) => {
                         assert_eq!(error.kind(), ErrorKind::OutOfOrder);

@@ -104,6 +104,22 @@ impl Publication {
         Ok(publication)
     }
 
+    /// Makes the pending files those of image `uuid`, which is known only now.
+    ///
+    /// The index goes first, and for good: a finished volume without a pending index of its identity
+    /// would be taken for a part of another image.
+    pub(super) fn identify(&mut self, uuid: &Uuid) -> Result<()> {
+        for (number, member) in self.members.iter_mut().enumerate() {
+            member.rename_pending(uuid)?;
+            if number == 0 {
+                member.place.sync_directory()?;
+            }
+        }
+        // What has this identity holds the same bytes, so that a crash cannot mix up anything.
+        self.replaced = self.replaced.filter(|replaced| replaced != uuid);
+        Ok(())
+    }
+
     /// The index.
     pub(super) fn index(&self) -> &Output {
         &self.index
@@ -225,6 +241,23 @@ impl Member {
             Ok(member)
         } else {
             Err(rival(&pending))
+        }
+    }
+
+    fn rename_pending(&mut self, uuid: &Uuid) -> Result<()> {
+        let pending = image::pending_path(self.place.path(), uuid);
+        let name = pending.file_name().unwrap_or_default().to_owned();
+        match self.place.rename(&self.pending, &name) {
+            Ok(()) => {
+                self.pending = name;
+                Ok(())
+            }
+            Err(Errno::EXIST) => Err(Error::new(
+                ErrorKind::Exists,
+                "is a part of the same image that another build left; remove it",
+            )
+            .at_path(&pending)),
+            Err(errno) => Err(Error::io(&pending, "give its name to", errno)),
         }
     }
 

@@ -140,7 +140,7 @@ impl Place {
         let renamed = if force {
             renameat(&self.directory, pending, &self.directory, &self.name)
         } else {
-            self.rename_to_free_name(pending)
+            self.rename(pending, &self.name)
         };
         // A network file system may lose the answer to a rename that was done.
         match renamed {
@@ -149,8 +149,9 @@ impl Place {
         }
     }
 
-    fn rename_to_free_name(&self, pending: &OsStr) -> rustix::io::Result<()> {
-        let (directory, name) = (&self.directory, &self.name);
+    /// Calls `pending` in the same directory `name`, if nothing is called so.
+    pub(super) fn rename(&self, pending: &OsStr, name: &OsStr) -> rustix::io::Result<()> {
+        let directory = &self.directory;
         match renameat_with(directory, pending, directory, name, RenameFlags::NOREPLACE) {
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
             renamed => return renamed,
