@@ -12,15 +12,18 @@ mod info;
 mod json_entry;
 mod long_line;
 mod ls;
+mod moment;
 #[cfg(feature = "mount")]
 mod mount;
 #[cfg(feature = "mount")]
 mod mount_helper;
 mod open_image;
 mod output;
+mod overrides;
 mod pack;
 mod progress;
 mod reindex;
+mod selection;
 mod size;
 mod stat;
 mod timestamp;
@@ -57,7 +60,7 @@ pub(crate) struct Cli {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Pack a directory tree into an image.
-    Pack(pack::Args),
+    Pack(Box<pack::Args>),
     /// List a directory of an image, or all of it.
     Ls(ls::Args),
     /// Print contents of files.

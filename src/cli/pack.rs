@@ -16,6 +16,8 @@ use dgfs::entry::KeptTimes;
 use dgfs::{Error, ErrorKind, Result, image};
 
 use super::output::Output;
+use super::overrides::OverrideArgs;
+use super::selection::SelectionArgs;
 use super::size::parse_size;
 
 /// Pack a directory tree into an image.
@@ -53,12 +55,6 @@ pub(super) struct Args {
     /// Leave out the copy of the index at the end of volume 0.
     #[arg(long)]
     no_index_copy: bool,
-    /// Leave out extended attributes, access control lists among them.
-    #[arg(long)]
-    no_xattrs: bool,
-    /// Leave directories empty that other file systems are mounted on.
-    #[arg(short = 'x', long)]
-    one_file_system: bool,
     /// Which times to keep: that of modification, or those of access, change and birth as well.
     #[arg(long, value_enum, value_name = "WHICH", default_value_t = Times::Mtime)]
     times: Times,
@@ -66,9 +62,18 @@ pub(super) struct Args {
     #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(i32).range(1..=22),
         default_value_t = dgfs::build::DEFAULT_INDEX_LEVEL)]
     index_level: i32,
+    /// Give the same bytes for the same tree, wherever it lies: the identity follows from what is
+    /// packed. Times after `SOURCE_DATE_EPOCH`, if that is set, become that time, unless --mtime is
+    /// given. Owners stay: see --all-root.
+    #[arg(long, conflicts_with = "uuid")]
+    reproducible: bool,
     /// Print the summary as JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    selection: SelectionArgs,
+    #[command(flatten)]
+    overrides: OverrideArgs,
 }
 
 /// Times to keep.
@@ -88,13 +93,16 @@ pub(super) fn run(args: &Args, quiet: bool) -> Result<ExitCode> {
         force: args.force,
         strict: args.strict,
         uuid: args.uuid,
+        reproducible: args.reproducible,
         index_copy: !args.no_index_copy,
-        xattrs: !args.no_xattrs,
-        one_file_system: args.one_file_system,
+        xattrs: !args.selection.no_xattrs,
+        one_file_system: args.selection.one_file_system,
         times: match args.times {
             Times::Mtime => KeptTimes::Modification,
             Times::All => KeptTimes::All,
         },
+        selection: args.selection.selection()?,
+        overrides: args.overrides.overrides(args.reproducible)?,
         index_level: args.index_level,
         ..BuildOptions::default()
     };
@@ -239,12 +247,16 @@ fn print_summary(image: &Path, report: &Report) -> Result<()> {
         header.index_length,
         report.index_bytes_per_entry()
     ))?;
+    let excluded = match report.excluded {
+        0 => String::new(),
+        some => format!(", {some} excluded"),
+    };
     let problems = match report.problems {
         0 => String::new(),
         some => format!(", {some} problem(s)"),
     };
     out.line(format_args!(
-        "{:.2} seconds{problems}",
+        "{:.2} seconds{excluded}{problems}",
         report.elapsed.as_secs_f64()
     ))?;
     out.finish()
@@ -267,6 +279,7 @@ fn print_json(image: &Path, report: &Report) -> Result<()> {
         "index_bytes_per_entry": report.index_bytes_per_entry(),
         "problems": report.problems,
         "skipped": report.skipped,
+        "excluded": report.excluded,
         "seconds": report.elapsed.as_secs_f64(),
     });
     let mut out = Output::new();

@@ -9,7 +9,7 @@ use dgfs::entry::Timestamp;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Utc(pub(super) Timestamp);
 
-const SECONDS_A_DAY: i64 = 86_400;
+pub(super) const SECONDS_A_DAY: i64 = 86_400;
 
 /// 0001-01-01T00:00:00Z.
 const FIRST: i64 = -62_135_596_800;
@@ -36,6 +36,25 @@ fn civil(days: i64) -> (i64, i64, i64) {
         (month - 9, 1)
     };
     (era * 400 + year + later, month, day)
+}
+
+/// Days from 1970-01-01 to a date; `None` if there is no such one. The inverse of [`civil`].
+pub(super) fn days_of(year: i64, month: i64, day: i64) -> Option<i64> {
+    if !(1..=12).contains(&month) || !(1..=9999).contains(&year) {
+        return None;
+    }
+    // Years that begin in March, as there.
+    let (march_year, since_march) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
+    let (era, year_of_era) = (march_year.div_euclid(400), march_year.rem_euclid(400));
+    let leap_days = year_of_era / 4 - year_of_era / 100;
+    let day_of_year = (153 * since_march + 2) / 5 + day - 1;
+    let days = era * 146_097 + year_of_era * 365 + leap_days + day_of_year - 719_468;
+    // A day that the month does not have belongs to another one.
+    (civil(days) == (year, month, day)).then_some(days)
 }
 
 impl fmt::Display for Utc {
@@ -111,6 +130,7 @@ mod tests {
                 (year + 1, 1, 1)
             };
             assert_eq!(civil(days), date);
+            assert_eq!(days_of(date.0, date.1, date.2), Some(days));
         }
         assert_eq!(date, (9999, 12, 31));
     }
