@@ -58,6 +58,7 @@
 
 mod beneath;
 pub mod build;
+mod descriptors;
 pub mod entry;
 mod error;
 pub mod extract;

@@ -276,6 +276,49 @@ fn attributes_are_chosen_by_name() {
     assert_eq!(names(&["--no-xattrs"]), (false, false));
 }
 
+#[test]
+fn a_selection_of_nothing_is_refused() {
+    let scene = Scene::new(small_tree);
+    let list = scene.at("list");
+    fs::write(&list, "").unwrap();
+    let from = format!("--files-from={}", list.display());
+    for option in ["--exclude=*", &from] {
+        let ran = pack_with(&scene, &[option]);
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+        assert!(ran.err.contains("--allow-empty"), "{ran:?}");
+        assert!(!scene.image().exists());
+        pack_with(&scene, &[option, "--allow-empty"]).fine();
+        assert!(listed(&scene).is_empty());
+    }
+}
+
+/// Any number of threads gets along with few open files, or says what is missing.
+#[test]
+fn few_open_files_are_enough_or_named() {
+    let scene = Scene::new(varied);
+    let (source, image) = (scene.source(), scene.image());
+    let pack = |limit: u32| {
+        let command = format!("ulimit -n {limit}; exec \"$@\"");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &command, "sh", DGFS, "pack", "-q", "--force"]);
+        shell.args(["--threads=64"]).args([&source, &image]);
+        Ran::from(shell.output().unwrap())
+    };
+    pack(32).fine();
+    dgfs(&[&"verify", &"-q", &image]).fine();
+    let before = fs::read(&image).unwrap();
+    for limit in 6..16 {
+        let ran = pack(limit);
+        if ran.code != Some(0) {
+            assert_eq!(ran.code, Some(2), "{limit}: {ran:?}");
+            assert!(ran.err.contains("open files"), "{limit}: {ran:?}");
+            assert_eq!(ran.err.lines().count(), 1, "{limit}: {ran:?}");
+        }
+    }
+    assert_eq!(fs::read(&image).unwrap().len(), before.len());
+    dgfs(&[&"verify", &"-q", &image]).fine();
+}
+
 /// A file system of its own at `at`, unmounted in the end.
 struct Mounted<'a>(&'a Path);
 

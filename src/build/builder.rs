@@ -19,7 +19,7 @@ use crate::format::header::Header;
 use crate::format::{MAX_NAME, MAX_TARGET, Uuid};
 use crate::sort::{Content, ImpliedParents, Record, Sorter};
 use crate::source::{TreeOpener, WalkSummary};
-use crate::{Error, ErrorKind, Result, image};
+use crate::{Error, ErrorKind, Result, descriptors, image};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -280,7 +280,8 @@ impl Builder {
             memory: self.options.memory / 4,
             strict: self.options.strict,
         };
-        let openers = (0..self.options.threads.max(1))
+        let threads = self.options.threads.clamp(1, descriptors::most_threads());
+        let openers = (0..threads)
             .map(|_| self.tree.as_ref().map(TreeOpener::another))
             .collect();
         let planned = Planned(plan.entries(&sorted)?);

@@ -6,8 +6,6 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
-use rustix::process::{Resource, getrlimit};
-
 use super::list::ListFeeder;
 use super::queue::WorkQueue;
 use super::selection::Selection;
@@ -15,7 +13,7 @@ use super::tree::Tree;
 use super::worker::{Message, Worker};
 use crate::entry::KeptTimes;
 use crate::sort::Record;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, descriptors};
 
 /// What to walk and how.
 #[derive(Debug, Clone)]
@@ -129,7 +127,7 @@ pub fn walk(
             Some((list, opened))
         }
     };
-    let threads = options.threads.min(most_threads()).max(1);
+    let threads = options.threads.clamp(1, descriptors::most_threads());
     let (sender, receiver) = sync_channel(2 * threads);
     let start = |name: &str| thread::Builder::new().name(name.to_owned());
     let failed = |error| {
@@ -158,13 +156,6 @@ pub fn walk(
     })?;
     summary.excluded = tree.excluded.load(Ordering::Relaxed);
     Ok(summary)
-}
-
-/// Threads whose open directories leave half of the descriptors that the process may have to others:
-/// each has its own directory, one on the way to the next, and the ancestor of a link.
-fn most_threads() -> usize {
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(limit / 8).unwrap_or(usize::MAX)
 }
 
 /// Passes on what the workers send until they are done or something is fatal.

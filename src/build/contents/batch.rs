@@ -24,12 +24,14 @@ pub(super) const ENTRY_MEMORY: usize = 256 << 10;
 /// at a time.
 const AHEAD: usize = 16;
 
-/// The same, for all workers together: well below the 1024 open files that a process usually may have.
+/// The same, for all workers together, but never more than a quarter of the open files that the process may have.
 const AHEAD_OF_ALL: usize = 512;
 
-/// Files that each of so many workers has the device read at the same time.
-pub(super) fn files_ahead(workers: usize) -> usize {
-    (AHEAD_OF_ALL / workers.max(1)).clamp(1, AHEAD)
+/// Files that each of so many workers has the device read at the same time, in a process that may have `limit` of
+/// them open.
+pub(super) fn files_ahead(workers: usize, limit: usize) -> usize {
+    let all = AHEAD_OF_ALL.min(limit / 4);
+    (all / workers.max(1)).clamp(1, AHEAD)
 }
 
 /// Bytes of contents in a batch of an image whose chunks have `1 << chunk_shift` bytes.

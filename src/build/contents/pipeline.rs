@@ -16,7 +16,7 @@ use super::large::Large;
 use super::reading::{Read, Sources};
 use super::source::{Entries, OpenFile, Work};
 use crate::build::volumes::{Placed, VolumeSet};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, descriptors};
 
 /// Most batches for each worker. With more, contents have left the processor's cache before they are
 /// written, which costs a tenth more time, and nothing is gained.
@@ -75,7 +75,7 @@ where
     let sources = Sources {
         spool: options.spool,
         chunk_shift,
-        files_ahead: files_ahead(openers.len()),
+        files_ahead: files_ahead(openers.len(), descriptors::limit()),
     };
     let intake = Mutex::new(Intake::new(entries));
     thread::scope(|scope| {
@@ -318,9 +318,17 @@ impl<T> Store<'_, T> {
             path = self.root.join(path);
         }
         let error = error.at_path(path);
-        // Of what waits in the scratch file there is no other copy; and where the process is at its
-        // limits, nothing is wrong with the file.
-        if self.strict || !in_tree || is_exhaustion(&error) {
+        // Where the process is at its limits, nothing is wrong with the file.
+        if let Some(errno) = exhaustion(&error) {
+            let what = "cannot read this file; raise the limit of open files (`ulimit -n`), or give \
+                        fewer threads or less memory";
+            let path = error.path().unwrap_or(self.root);
+            return Err(Error::new(ErrorKind::Io, what)
+                .at_path(path)
+                .caused_by(errno));
+        }
+        // Of what waits in the scratch file there is no other copy.
+        if self.strict || !in_tree {
             return Err(error);
         }
         self.receiver.problem(&error);
@@ -373,11 +381,11 @@ impl<T> Store<'_, T> {
     }
 }
 
-/// Whether the system lacks what it takes to read any file.
-fn is_exhaustion(error: &Error) -> bool {
+/// What the system lacks to read any file, if that is the cause.
+fn exhaustion(error: &Error) -> Option<Errno> {
     let cause = std::error::Error::source(error).and_then(|e| e.downcast_ref::<std::io::Error>());
-    let errno = cause.and_then(Errno::from_io_error);
-    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
+    let errno = cause.and_then(Errno::from_io_error)?;
+    matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM).then_some(errno)
 }
 
 #[cold]

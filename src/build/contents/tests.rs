@@ -602,13 +602,14 @@ fn a_lack_of_open_files_ends_the_build() {
         );
         let error = result.unwrap_err();
         assert_eq!(error.path(), Some(Path::new("/src/000000")));
+        assert!(error.to_string().contains("ulimit"), "{error}");
     }
 }
 
 #[test]
 fn workers_share_the_open_files() {
-    assert_eq!(
-        [1, 2, 32, 64, 512, 1024].map(files_ahead),
-        [16, 16, 16, 8, 1, 1]
-    );
+    let ahead = |limit| [1, 2, 32, 64, 512, 1024].map(|workers| files_ahead(workers, limit));
+    assert_eq!(ahead(usize::MAX), [16, 16, 16, 8, 1, 1]);
+    assert_eq!(ahead(1024), [16, 16, 8, 4, 1, 1]);
+    assert_eq!(ahead(20), [5, 2, 1, 1, 1, 1]);
 }
