@@ -39,6 +39,8 @@ pub struct BuildOptions {
     pub force: bool,
     /// Whether the first problem of the source ends the build.
     pub strict: bool,
+    /// Whether a tree of which nothing but its root is packed is taken for a mistake.
+    pub refuse_empty: bool,
     /// The image's identity; random if `None`.
     pub uuid: Option<Uuid>,
     /// Whether the identity follows from what the image holds, so that the same tree gives the same
@@ -69,6 +71,7 @@ impl Default for BuildOptions {
             threads: std::thread::available_parallelism().map_or(2, usize::from),
             force: false,
             strict: false,
+            refuse_empty: false,
             uuid: None,
             reproducible: false,
             index_copy: true,

@@ -3,7 +3,7 @@
 use super::builder::{Builder, Repeated};
 use super::options::{BuildOptions, Observer, Phase, Progress, Report, report};
 use crate::source::{SkipReason, TreeOpener, WalkEvent, WalkOptions, walk};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 use std::cell::RefCell;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -77,6 +77,10 @@ pub fn pack_tree(
         )?
     };
     builder.read_from(opener, source);
+    if builder.options().refuse_empty && summary.entries <= 1 {
+        let what = "nothing is packed of this directory; --allow-empty makes an image all the same";
+        return Err(Error::new(ErrorKind::InvalidInput, what).at_path(source));
+    }
     // In a list it is no sign of anything.
     let repeated = match walk_options.selection.list {
         Some(_) => Repeated::Ignore,
@@ -84,4 +88,65 @@ pub fn pack_tree(
     };
     builder.note(summary, repeated);
     builder.finish(observer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::read::Image;
+    use crate::sort::Record;
+    use crate::source::WalkSummary;
+
+    #[derive(Default)]
+    struct Problems(Vec<Error>);
+
+    impl Observer for Problems {
+        fn problem(&mut self, error: &Error) {
+            let copy = Error::new(error.kind(), error.to_string());
+            self.0.push(copy);
+        }
+    }
+
+    /// Packs a root with a directory in it that came twice from the walk.
+    fn pack_twice(repeated: Repeated, strict: bool) -> (Result<Report>, Vec<Error>) {
+        let directory = tempfile::tempdir().unwrap();
+        let index = directory.path().join("image");
+        let options = BuildOptions {
+            strict,
+            ..BuildOptions::default()
+        };
+        let mut builder = Builder::new(&index, options).unwrap();
+        for name in [b"".as_slice(), b"twice", b"twice"] {
+            let record = Record {
+                name: name.to_vec(),
+                ..Record::empty()
+            };
+            builder.add_record(&record).unwrap();
+        }
+        builder.note(WalkSummary::default(), repeated);
+        let mut problems = Problems::default();
+        let report = builder.finish(&mut problems);
+        if report.is_ok() {
+            let image = Image::open(&index).unwrap();
+            assert_eq!(image.header().entries, 2);
+        }
+        (report, problems.0)
+    }
+
+    #[test]
+    fn a_name_that_was_listed_twice_is_packed_once() {
+        let (report, problems) = pack_twice(Repeated::Report, false);
+        assert_eq!(report.unwrap().problems, 1);
+        assert_eq!(problems.len(), 1);
+        assert!(
+            problems[0].to_string().contains("listed twice"),
+            "{problems:?}"
+        );
+        let (report, _) = pack_twice(Repeated::Report, true);
+        assert_eq!(report.unwrap_err().kind(), ErrorKind::Source);
+        let (report, problems) = pack_twice(Repeated::Ignore, true);
+        assert_eq!((report.unwrap().problems, problems.len()), (0, 0));
+        let (report, _) = pack_twice(Repeated::Refuse, false);
+        assert_eq!(report.unwrap_err().kind(), ErrorKind::OutOfOrder);
+    }
 }

@@ -92,6 +92,7 @@ pub(super) fn run(args: &Args, quiet: bool) -> Result<ExitCode> {
         memory: usize::try_from(args.memory).unwrap_or(usize::MAX),
         force: args.force,
         strict: args.strict,
+        refuse_empty: !args.allow_empty,
         uuid: args.uuid,
         reproducible: args.reproducible,
         index_copy: !args.no_index_copy,

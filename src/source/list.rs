@@ -218,6 +218,9 @@ fn normal(line: &[u8], root: &Path) -> std::result::Result<Option<Vec<u8>>, &'st
     if line.is_empty() {
         return Ok(None);
     }
+    if line.contains(&0) {
+        return Err("has a NUL in its name; a list whose paths end with NUL needs --null");
+    }
     let mut relative = Path::new(OsStr::from_bytes(line));
     if relative.is_absolute() {
         relative = relative
@@ -258,7 +261,7 @@ mod tests {
             assert_eq!(good(line), Some(path.as_bytes().to_vec()), "{line}");
         }
         assert_eq!(good(""), None);
-        for line in ["..", "a/../b", "/x/ya", "/x", "/"] {
+        for line in ["..", "a\0b\0", "a/../b", "/x/ya", "/x", "/"] {
             assert!(normal(line.as_bytes(), root).is_err(), "{line}");
         }
     }
