@@ -31,36 +31,46 @@ const FIRST_GUESS: usize = 256;
 
 /// What the index says of one entry.
 #[derive(Debug, Clone)]
-pub(super) struct IndexEntry<'a> {
-    pub(super) name: &'a [u8],
-    pub(super) attributes: Attributes,
-    pub(super) kind: Kind,
-    pub(super) mtime: Timestamp,
-    pub(super) other_times: Option<OtherTimes>,
-    pub(super) size: u64,
-    /// Bytes of the file in holes, and the blob that says where they are if there is data as well.
-    pub(super) hole_bytes: u64,
-    pub(super) hole_map: u64,
+pub struct IndexEntry<'a> {
+    /// Last component of the path; empty for the root.
+    pub name: &'a [u8],
+    /// Mode and owners.
+    pub attributes: Attributes,
+    /// What the mode says.
+    pub kind: Kind,
+    /// Time of last modification.
+    pub mtime: Timestamp,
+    /// The other times, if they are kept.
+    pub other_times: Option<OtherTimes>,
+    /// Bytes of a regular file, else 0.
+    pub size: u64,
+    /// Bytes of the file in holes.
+    pub hole_bytes: u64,
+    /// The blob that says where they are, if there is data as well.
+    pub hole_map: u64,
     /// Children of a directory, sub-directories among them, and entries deeper down.
-    pub(super) children: (u64, u64, u64),
+    pub children: (u64, u64, u64),
     /// Where contents lie, if there are any.
-    pub(super) placement: Option<Placement>,
+    pub placement: Option<Placement>,
     /// Own ordinal minus that of the inode's first name, and number of names.
-    pub(super) link: (u64, u64),
-    pub(super) device: u64,
-    pub(super) xattrs: &'a [(Vec<u8>, Vec<u8>)],
-    pub(super) target: &'a [u8],
+    pub link: (u64, u64),
+    /// Device number, else 0.
+    pub device: u64,
+    /// Extended attributes, sorted by name.
+    pub xattrs: &'a [(Vec<u8>, Vec<u8>)],
+    /// Where a symbolic link leads, else empty.
+    pub target: &'a [u8],
 }
 
 /// Where the contents of an entry lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Placement {
+pub struct Placement {
     /// Position of the extent.
-    pub(super) position: u64,
+    pub position: u64,
     /// Its stored length.
-    pub(super) stored: u64,
+    pub stored: u64,
     /// Default stored length minus stored length.
-    pub(super) saved: u64,
+    pub saved: u64,
 }
 
 /// What was written.
@@ -77,7 +87,7 @@ pub(super) struct Counts {
 
 /// Takes entries in key order and writes the index behind them.
 #[derive(Debug)]
-pub(super) struct IndexWriter<'f> {
+pub struct IndexWriter<'f> {
     out: BufWriter<&'f File>,
     path: PathBuf,
     uuid: Uuid,
@@ -104,7 +114,7 @@ pub(super) struct IndexWriter<'f> {
 
 impl<'f> IndexWriter<'f> {
     /// Writes to `file`, which is at `path`; scratch goes to `scratch_dir`. `level` is that of zstd for pages.
-    pub(super) fn new(
+    pub fn new(
         file: &'f File,
         path: &Path,
         scratch_dir: &Path,
@@ -145,18 +155,18 @@ impl<'f> IndexWriter<'f> {
 
     /// The entries that follow are the `children` children of the directory at `path`, whose ordinal is
     /// `directory`. Called before the first child of each directory, and before the root.
-    pub(super) fn begin_run(&mut self, path: &[u8], directory: u64, children: u64) {
+    pub fn begin_run(&mut self, path: &[u8], directory: u64, children: u64) {
         self.leaf.begin_run(path, directory);
         self.next_child = self.counts.entries + children;
     }
 
     /// Adds a blob for an entry to come and returns its offset.
-    pub(super) fn add_blob(&mut self, contents: &[u8]) -> Result<u64> {
+    pub fn add_blob(&mut self, contents: &[u8]) -> Result<u64> {
         self.blobs.add(contents)
     }
 
     /// Adds the next entry.
-    pub(super) fn push(&mut self, entry: &IndexEntry<'_>) -> Result<()> {
+    pub fn push(&mut self, entry: &IndexEntry<'_>) -> Result<()> {
         self.count(entry);
         let implicit = self.place(entry)?;
         let (children, subdirectories, deeper) = entry.children;
@@ -338,7 +348,7 @@ impl<'f> IndexWriter<'f> {
 
     /// Writes what is left, inner pages, sections, footer and header, and returns the header. `spans` are the
     /// volumes.
-    pub(super) fn finish(mut self, spans: &[Span]) -> Result<Header> {
+    pub fn finish(mut self, spans: &[Span]) -> Result<Header> {
         self.flush()?;
         let (inner_pages, levels) = {
             let (uuid, out, path) = (self.uuid, &mut self.out, &self.path);

@@ -14,7 +14,7 @@ pub mod contents;
 mod directory_counts;
 mod hard_links;
 mod identity;
-mod index;
+pub mod index;
 mod inner_levels;
 mod mode_changes;
 mod options;
