@@ -35,6 +35,9 @@ struct Arguments {
     /// The part 1/N of the stroke that the disk takes, beginning at the outer edge.
     #[arg(long, value_name = "N", default_value_t = 1.0)]
     part: f64,
+    /// The drive's own memory in bytes; 32 MiB for 1 TB by default.
+    #[arg(long, value_name = "BYTES")]
+    memory: Option<u64>,
     /// Sleep as long as the model says.
     #[arg(long)]
     real: bool,
@@ -61,7 +64,11 @@ fn main() -> std::io::Result<()> {
         .open(&arguments.backing)?;
     backing.set_len(arguments.size)?;
     let model: Box<dyn Model> = match arguments.model {
-        Kind::Barracuda => Box::new(Barracuda::new(arguments.size, arguments.part)),
+        Kind::Barracuda => Box::new(Barracuda::new(
+            arguments.size,
+            arguments.part,
+            arguments.memory,
+        )),
         Kind::Flash => Box::new(Flash),
     };
     let disk = SimulatedDisk::new(backing, arguments.size, model, arguments.real);

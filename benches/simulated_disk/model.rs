@@ -49,9 +49,13 @@ const SETTLE: f64 = 1.9e-3;
 const ROOT: f64 = 10.3e-3;
 const LINEAR: f64 = 3.3e-3;
 
-/// The drive's memory, and how much of a track around a read it keeps: what passes under the head.
-const CACHE_BYTES: u64 = 32 << 20;
-const SEGMENT_BYTES: u64 = 256 << 10;
+/// The drive's memory, and in what pieces it keeps what it read.
+const CACHE_BYTES: f64 = 33_554_432.0;
+const SEGMENT_BYTES: u64 = 16 << 10;
+
+/// The drive's capacity. A smaller disk is stretched to it, and has less memory in proportion: otherwise its memory would
+/// hold too much of it.
+const CAPACITY: f64 = 1e12;
 
 /// Seagate Barracuda ES.2 ST31000340NS, of any size: offsets are stretched over the stroke, so that a small file system
 /// meets the distances of a full disk; tracks and rates stay those of the drive.
@@ -63,18 +67,23 @@ pub(crate) struct Barracuda {
     radius: f64,
     next: u64,
     segments: VecDeque<u64>,
+    segments_max: usize,
 }
 
 impl Barracuda {
-    /// A disk of `size` bytes on the outer 1/`part` of the stroke.
-    pub(crate) fn new(size: u64, part: f64) -> Self {
+    /// A disk of `size` bytes on the outer 1/`part` of the stroke, with as many bytes of memory as given, or in
+    /// proportion.
+    pub(crate) fn new(size: u64, part: f64, memory: Option<u64>) -> Self {
+        let (size, part) = (to_float(size.max(1)), part.max(1.0));
+        let memory = memory.map_or(CACHE_BYTES * (size * part / CAPACITY).min(1.0), to_float);
         Self {
-            size: to_float(size.max(1)),
-            part: part.max(1.0),
+            size,
+            part,
             now: 0.0,
             radius: 1.0,
             next: u64::MAX,
             segments: VecDeque::new(),
+            segments_max: whole(memory) / whole(to_float(SEGMENT_BYTES)),
         }
     }
 
@@ -94,10 +103,10 @@ impl Barracuda {
                 continue;
             }
             has_all = false;
-            if self.segments.len() as u64 == CACHE_BYTES / SEGMENT_BYTES {
+            self.segments.push_back(segment);
+            if self.segments.len() > self.segments_max {
                 self.segments.pop_front();
             }
-            self.segments.push_back(segment);
         }
         has_all
     }
@@ -126,7 +135,8 @@ impl Model for Barracuda {
                 self.now += SETTLE + ROOT * distance.sqrt() + LINEAR * distance;
             }
             // Where on its track a place lies, in turns.
-            let place = (to_float(offset) / (rate * TURN_SECONDS)).fract();
+            let stretched = to_float(offset) * CAPACITY / (self.size * self.part);
+            let place = (stretched / (rate * TURN_SECONDS)).fract();
             let wait = (place - self.now / TURN_SECONDS).rem_euclid(1.0);
             self.now += wait * TURN_SECONDS + to_float(length) / rate;
         }
@@ -150,4 +160,13 @@ impl Barracuda {
 )]
 fn to_float(number: u64) -> f64 {
     number as f64
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the drive's memory in bytes"
+)]
+fn whole(number: f64) -> usize {
+    number as usize
 }

@@ -24,6 +24,8 @@ class Format:
     needs = ()
     pid = None
     is_daemon = False
+    # How much larger than its contents a file system that is filled by copying is made.
+    room = 1.25
 
     def __init__(self, cleanup, programs, work, device_kind=LoopDevice):
         self.cleanup, self.programs, self.work, self.device_kind = cleanup, programs, work, device_kind
@@ -45,6 +47,11 @@ class Format:
         cost = self.build(tree)
         run("sync", "-f", self.work)
         return cost
+
+    def size_for(self, tree, inode):
+        """Bytes for the blocks of a tree, so many for each inode and its name, and what every file system needs."""
+        size = int((tree.block_bytes + tree.entries * inode) * self.room) + (320 << 20 if self.room > 1.2 else 96 << 20)
+        return max(size - size % 4096, 320 << 20)
 
     def image(self, name="image"):
         return os.path.join(self.work, name)
@@ -122,13 +129,9 @@ class CopiedTo(KernelFormat):
     def make(self, device, tree):
         raise NotImplementedError
 
-    def size(self, tree):
-        """Room for the blocks, inodes and directories of a tree."""
-        return (tree.bytes + tree.entries * 6144) * 5 // 4 + (512 << 20)
-
     def build(self, tree):
         begun = time.monotonic()
-        device = self.device_kind(self.cleanup, self.image(), self.size(tree))
+        device = self.device_kind(self.cleanup, self.image(), self.size_for(tree, inode=600))
         self.make(device.path, tree)
         self.cleanup.add(self.mount_point, lambda: unmount(self.mount_point))
         self.fill_mount(device.path)
@@ -268,11 +271,11 @@ class Dgfs(DaemonFormat):
         return None
 
     def build(self, tree):
-        room = tree.bytes * 21 // 20 + tree.entries * 64 + (64 << 20)
+        room = tree.bytes * 103 // 100 + tree.entries * 64 + (32 << 20)
         self.hosts = [Host(self, "data")]
         if self.apart:
             self.hosts.append(Host(self, "index", self.index_device_kind()))
-            self.hosts[1].make(max(tree.entries * 32, 64 << 20))
+            self.hosts[1].make(tree.entries * 32 + (4 << 20))
         self.hosts[0].make(room)
         self.data = os.path.join(self.hosts[0].directory, "image.data")
         self.index = os.path.join(self.hosts[-1].directory, "image")
@@ -354,8 +357,7 @@ class Ntfs(DaemonFormat):
 
     def build(self, tree):
         begun = time.monotonic()
-        size = (tree.bytes + tree.entries * 8192) * 5 // 4 + (512 << 20)
-        device = self.device_kind(self.cleanup, self.image(), size)
+        device = self.device_kind(self.cleanup, self.image(), self.size_for(tree, inode=1500))
         run("mkntfs", "--quick", "--force", "--quiet", device.path)
         self.cleanup.add(self.mount_point, lambda: unmount(self.mount_point))
         run("ntfs-3g", "-o", "noatime,big_writes", device.path, self.mount_point)

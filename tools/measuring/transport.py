@@ -178,7 +178,7 @@ def stream(programs, cleanup, work, dgfs_kind, niceness, repeats):
 class OneFile:
     """A tree of one large file, for the formats and for the null file system."""
 
-    shape, sizes, entries, bytes, name = "1", "1-1", 2, LARGE_BYTES, "large"
+    shape, sizes, entries, bytes, block_bytes, name = "1", "1-1", 2, LARGE_BYTES, LARGE_BYTES, "large"
 
     def __init__(self, path):
         self.path = path

@@ -15,6 +15,9 @@ GRIDS = {
 }
 NAMES = [*GRIDS, "linux"]
 
+# What the file systems of disks give out space in.
+BLOCK = 4096
+
 
 class Tree:
     """A source tree and what is in it."""
@@ -46,7 +49,7 @@ class Tree:
 
     def count(self):
         """Walks once: names of files for the samples, entries, bytes."""
-        self.files, self.entries, self.bytes = [], 1, 0
+        self.files, self.entries, self.bytes, self.block_bytes = [], 1, 0, 0
         pending = [""]
         while pending:
             below = pending.pop()
@@ -56,9 +59,11 @@ class Tree:
                     name = os.path.join(below, entry.name)
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(name)
+                        self.block_bytes += BLOCK
                     elif entry.is_file(follow_symlinks=False):
                         size = entry.stat(follow_symlinks=False).st_size
                         self.bytes += size
+                        self.block_bytes += size + -size % BLOCK
                         if size and "\n" not in name:
                             self.files.append(name)
         self.files.sort()
