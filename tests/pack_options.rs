@@ -277,6 +277,37 @@ fn attributes_are_chosen_by_name() {
 }
 
 #[test]
+fn a_list_that_never_ends_can_be_interrupted() {
+    let scene = Scene::new(small_tree);
+    let mut child = Command::new(DGFS)
+        .args(["pack", "-q", "-T", "-"])
+        .args([scene.source(), scene.image()])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut list = child.stdin.take().unwrap();
+    list.write_all(b"a/x.c\n").unwrap();
+    let parts = || {
+        let names = fs::read_dir(scene.image().parent().unwrap()).unwrap();
+        let names = names.map(|name| name.unwrap().file_name());
+        let is_part = |name: &std::ffi::OsString| name.as_bytes().ends_with(b".part");
+        names.filter(is_part).count()
+    };
+    while parts() < 2 {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    // The signals are heeded before the files are made.
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    drop(list);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(ran.err.contains("interrupted"), "{ran:?}");
+    assert_eq!(parts(), 0);
+}
+
+#[test]
 fn a_selection_of_nothing_is_refused() {
     let scene = Scene::new(small_tree);
     let list = scene.at("list");

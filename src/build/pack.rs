@@ -4,7 +4,7 @@ use super::builder::{Builder, Repeated};
 use super::options::{BuildOptions, Observer, Phase, Progress, Report, report};
 use crate::source::{SkipReason, TreeOpener, WalkEvent, WalkOptions, walk};
 use crate::{Error, ErrorKind, Result};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -43,34 +43,41 @@ pub fn pack_tree(
         selection: options.selection.clone(),
         scratch_dir: builder.scratch_dir().to_path_buf(),
     };
-    let mut progress = Progress {
+    let progress = Cell::new(Progress {
         phase: Phase::Walking,
         entries: 0,
         total_entries: None,
         bytes: 0,
         total_bytes: None,
-    };
-    report(observer, progress)?;
+    });
+    report(observer, progress.get())?;
     let summary = {
         let observer = RefCell::new(&mut *observer);
         walk(
             source,
             &walk_options,
-            &mut |event| match event {
-                WalkEvent::Problem(error) => observer.borrow_mut().problem(&error),
-                WalkEvent::Skipped { path, reason } => {
-                    let why = match reason {
-                        SkipReason::Excluded => "it is the image itself",
-                        SkipReason::OtherFileSystem => "another file system is mounted there",
-                    };
-                    observer.borrow_mut().skipped(&path, why);
+            &mut |event| {
+                let observer = &mut **observer.borrow_mut();
+                match event {
+                    WalkEvent::Problem(error) => observer.problem(&error),
+                    WalkEvent::Skipped { path, reason } => {
+                        let why = match reason {
+                            SkipReason::Excluded => "it is the image itself",
+                            SkipReason::OtherFileSystem => "another file system is mounted there",
+                        };
+                        observer.skipped(&path, why);
+                    }
+                    WalkEvent::Waiting => report(observer, progress.get())?,
                 }
+                Ok(())
             },
             &mut |record| {
-                progress.entries += 1;
-                progress.bytes = progress.bytes.saturating_add(record.size);
-                if progress.entries.is_multiple_of(256) {
-                    report(*observer.borrow_mut(), progress)?;
+                let mut now = progress.get();
+                now.entries += 1;
+                now.bytes = now.bytes.saturating_add(record.size);
+                progress.set(now);
+                if now.entries.is_multiple_of(256) {
+                    report(*observer.borrow_mut(), now)?;
                 }
                 builder.add_record(&record)
             },

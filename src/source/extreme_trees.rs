@@ -67,7 +67,10 @@ fn walk_all(
     let summary = walk(
         root,
         &options,
-        &mut |event| events.push(event),
+        &mut |event| {
+            events.push(event);
+            Ok(())
+        },
         &mut |record| {
             sink(record);
             Ok(())

@@ -2,10 +2,13 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 use std::sync::mpsc::SyncSender;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use super::queue::{Names, WorkQueue};
 use super::selection::PathList;
@@ -63,6 +66,10 @@ impl<'a> ListFeeder<'a> {
 
     fn feed(&mut self, input: File) -> Result<()> {
         let end = if self.list.null { 0 } else { b'\n' };
+        let input = Input {
+            file: input,
+            queue: self.queue,
+        };
         let mut input = BufReader::with_capacity(64 << 10, input);
         let mut line = Vec::new();
         loop {
@@ -209,6 +216,30 @@ impl<'a> ListFeeder<'a> {
     fn problem(&self, error: Error) -> std::result::Result<(), Stopped> {
         let message = Message::Event(WalkEvent::Problem(error));
         self.sender.send(message).map_err(|_| Stopped)
+    }
+}
+
+/// A list that may still be written by another program, which nobody need wait for after the end of
+/// the walk.
+struct Input<'a> {
+    file: File,
+    queue: &'a WorkQueue,
+}
+
+impl Read for Input<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let patience = Timespec {
+            tv_sec: 0,
+            tv_nsec: 200_000_000,
+        };
+        let mut input = [PollFd::new(&self.file, PollFlags::IN)];
+        // What cannot be waited for is read at once, and says itself what is wrong.
+        while matches!(poll(&mut input, Some(&patience)), Ok(0) | Err(Errno::INTR)) {
+            if self.queue.is_stopped() {
+                return Ok(0);
+            }
+        }
+        self.file.read(buffer)
     }
 }
 

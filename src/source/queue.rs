@@ -158,6 +158,11 @@ impl WorkQueue {
         !state.stopped
     }
 
+    /// Whether nobody wants any more.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.lock().stopped
+    }
+
     /// Ends what [`Self::take`] or [`Self::begin_feeding`] began.
     pub(super) fn done(&self) {
         let mut state = self.lock();

@@ -29,6 +29,7 @@ fn walked(root: &Path, selection: Selection) -> (BTreeMap<String, Record>, Strin
             if let WalkEvent::Problem(error) = event {
                 writeln!(problems, "{error}").unwrap();
             }
+            Ok(())
         },
         &mut |record| {
             let path = String::from_utf8(record.path()).unwrap();

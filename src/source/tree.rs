@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{Statx, makedev};
 
-use super::extended_attributes::AttributeReader;
 use super::look::look_at;
 use super::walk::WalkOptions;
 use crate::beneath::Beneath;
@@ -29,9 +28,6 @@ pub(super) struct Tree<'a> {
 impl<'a> Tree<'a> {
     pub(super) fn open(path: &'a Path, options: &'a WalkOptions) -> Result<Self> {
         let root = Beneath::root(path)?;
-        if options.xattrs {
-            AttributeReader::check_access()?;
-        }
         let root_attributes = look_at(root.as_fd(), b".", false)
             .map_err(|e| Error::io(path, "read the attributes of this directory", e))?;
         Ok(Self {

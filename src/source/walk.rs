@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 use super::list::ListFeeder;
 use super::queue::WorkQueue;
@@ -14,6 +15,9 @@ use super::worker::{Message, Worker};
 use crate::entry::KeptTimes;
 use crate::sort::Record;
 use crate::{Error, ErrorKind, Result, descriptors};
+
+/// How long the caller hears nothing at most.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// What to walk and how.
 #[derive(Debug, Clone)]
@@ -84,6 +88,9 @@ pub enum WalkEvent {
         /// Why.
         reason: SkipReason,
     },
+    /// Nothing was found for a while, as on a slow file system, or in a list that is still being
+    /// written.
+    Waiting,
 }
 
 /// How a walk went.
@@ -102,15 +109,15 @@ pub struct WalkSummary {
 /// Hands a record of every entry below `root`, and of `root` itself, to `sink`, in any order.
 ///
 /// `events` and `sink` are called in the calling thread. Symbolic links are not followed, except
-/// to reach the root, unless [`Selection::follow`] says so. The first error of `sink` ends the walk
-/// and is returned; with [`WalkOptions::strict`], so is the first problem. Memory does not depend on
-/// the size of the tree.
+/// to reach the root, unless [`Selection::follow`] says so. The first error of `events` or `sink`
+/// ends the walk and is returned; with [`WalkOptions::strict`], so is the first problem. Memory does
+/// not depend on the size of the tree.
 ///
 /// A path may come twice: if its directory changes while it is listed, and if a list names it twice.
 pub fn walk(
     root: &Path,
     options: &WalkOptions,
-    events: &mut dyn FnMut(WalkEvent),
+    events: &mut dyn FnMut(WalkEvent) -> Result<()>,
     sink: &mut dyn FnMut(Record) -> Result<()>,
 ) -> Result<WalkSummary> {
     let tree = Tree::open(root, options)?;
@@ -152,7 +159,7 @@ pub fn walk(
         }
         // The channel ends when the last thread drops its sender.
         drop(sender);
-        collect(receiver, options.strict, events, sink)
+        collect(&receiver, options.strict, events, sink)
     })?;
     summary.excluded = tree.excluded.load(Ordering::Relaxed);
     Ok(summary)
@@ -160,13 +167,21 @@ pub fn walk(
 
 /// Passes on what the workers send until they are done or something is fatal.
 fn collect(
-    receiver: Receiver<Message>,
+    receiver: &Receiver<Message>,
     strict: bool,
-    events: &mut dyn FnMut(WalkEvent),
+    events: &mut dyn FnMut(WalkEvent) -> Result<()>,
     sink: &mut dyn FnMut(Record) -> Result<()>,
 ) -> Result<WalkSummary> {
     let mut summary = WalkSummary::default();
-    for message in receiver {
+    loop {
+        let message = match receiver.recv_timeout(PATIENCE) {
+            Ok(message) => message,
+            Err(RecvTimeoutError::Timeout) => {
+                events(WalkEvent::Waiting)?;
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return Ok(summary),
+        };
         match message {
             Message::Records(records) => {
                 for record in records {
@@ -179,13 +194,13 @@ fn collect(
                 match event {
                     WalkEvent::Problem(_) => summary.problems += 1,
                     WalkEvent::Skipped { .. } => summary.skipped += 1,
+                    WalkEvent::Waiting => {}
                 }
-                events(event);
+                events(event)?;
             }
             Message::Failed(error) => return Err(error),
         }
     }
-    Ok(summary)
 }
 
 #[cfg(test)]
@@ -208,7 +223,10 @@ mod tests {
         let summary = walk(
             root,
             &options,
-            &mut |event| events.push(event),
+            &mut |event| {
+                events.push(event);
+                Ok(())
+            },
             &mut |record| {
                 let path = record.path();
                 let before = records.insert(path, record);
@@ -400,7 +418,7 @@ mod tests {
         };
         for limit in [0, 1, 300] {
             let mut taken = 0;
-            let result = walk(root.path(), &options, &mut |_| (), &mut |_| {
+            let result = walk(root.path(), &options, &mut |_| Ok(()), &mut |_| {
                 taken += 1;
                 if taken > limit {
                     return Err(Error::new(ErrorKind::Limit, "enough"));

@@ -57,7 +57,8 @@ pub(super) struct Worker<'a> {
     tree: &'a Tree<'a>,
     queue: &'a WorkQueue,
     sender: SyncSender<Message>,
-    attributes: AttributeReader<'a>,
+    /// `None` if no attributes are wanted.
+    attributes: Option<AttributeReader<'a>>,
     links: LinkFollower,
     batch: Vec<Record>,
     batch_bytes: usize,
@@ -89,7 +90,10 @@ impl<'a> Worker<'a> {
             tree,
             queue,
             sender,
-            attributes: AttributeReader::new(&tree.options.selection.attributes),
+            attributes: tree
+                .options
+                .xattrs
+                .then(|| AttributeReader::new(&tree.options.selection.attributes)),
             links: LinkFollower::new(tree.root.clone()),
             batch: Vec::new(),
             batch_bytes: 0,
@@ -106,9 +110,14 @@ impl<'a> Worker<'a> {
     }
 
     fn run_until_hang_up(&mut self, with_root: bool) -> Sent {
+        if let Some(attributes) = &self.attributes {
+            if let Err(error) = attributes.check_access() {
+                return self.send(Message::Failed(error));
+            }
+        }
         let follow = self.tree.options.selection.follow;
         if with_root {
-            self.attributes.enter(self.tree.root.as_fd());
+            self.enter(self.tree.root.as_fd());
             self.add(&Found {
                 directory: self.tree.root.as_fd(),
                 parent: b"",
@@ -131,7 +140,7 @@ impl<'a> Worker<'a> {
             };
             match open_patiently(&mut directories, path) {
                 Ok(directory) => {
-                    self.attributes.enter(directory);
+                    self.enter(directory);
                     match &task {
                         Task::List(path) => self.list(directory, path, &mut buffer)?,
                         Task::Describe(names) => self.describe(directory, names)?,
@@ -151,6 +160,13 @@ impl<'a> Worker<'a> {
             self.queue.done();
         }
         self.flush()
+    }
+
+    /// Goes to the directory that entries are described in next.
+    fn enter(&mut self, directory: BorrowedFd<'_>) {
+        if let Some(attributes) = &mut self.attributes {
+            attributes.enter(directory);
+        }
     }
 
     /// Lists a directory. In a large one, other threads help to describe what is in it.
@@ -348,10 +364,10 @@ impl<'a> Worker<'a> {
         if attributes.stx_nlink > 1 && kind != Some(Kind::Directory) {
             record.identity = Some((device(attributes), attributes.stx_ino));
         }
-        if self.tree.options.xattrs {
+        if let Some(attributes) = &mut self.attributes {
             let at = if name.is_empty() { b"." } else { name };
             let out = &mut record.metadata.xattrs;
-            if let Err(errno) = self.attributes.read(at, followed, out) {
+            if let Err(errno) = attributes.read(at, followed, out) {
                 let doing = "packed without extended attributes, which cannot be read";
                 self.problem(parent, name, doing, errno)?;
             }
