@@ -7,7 +7,7 @@ use crate::entry::{Kind, OtherTimes, Timestamp};
 use crate::format::attributes::{self, Attributes};
 use crate::format::checksum::{crc, seal_page};
 use crate::format::frame::FrameEncoder;
-use crate::format::header::{FEATURE_HOLES, FEATURE_TIMES, Header, Section};
+use crate::format::header::{FEATURE_ACLS, FEATURE_HOLES, FEATURE_TIMES, Header, Section};
 use crate::format::inner::Separator;
 use crate::format::leaf::{LeafBuilder, NewEntry, NewTarget};
 use crate::format::volume::{self, Span};
@@ -108,6 +108,8 @@ pub struct IndexWriter<'f> {
     attributes: AttributeTable,
     blobs: BlobWriter,
     counts: Counts,
+    /// Features of the first class that the entries use.
+    features_optional: u64,
     /// Features of the third class that the entries use.
     features: u64,
 }
@@ -141,6 +143,7 @@ impl<'f> IndexWriter<'f> {
             attributes: AttributeTable::default(),
             blobs: BlobWriter::new(scratch_dir),
             counts: Counts::default(),
+            features_optional: 0,
             features: 0,
         };
         writer.write(&[0; PAGE_SIZE])?;
@@ -176,7 +179,12 @@ impl<'f> IndexWriter<'f> {
         }
         let xattrs = match entry.xattrs {
             [] => None,
-            xattrs => Some(self.blobs.add_xattrs(xattrs)?),
+            xattrs => {
+                if xattrs.iter().any(|(name, _)| blob::is_acl(name)) {
+                    self.features_optional |= FEATURE_ACLS;
+                }
+                Some(self.blobs.add_xattrs(xattrs)?)
+            }
         };
         let target = if entry.target.len() > MAX_INLINE_TARGET {
             NewTarget::Blob(self.blobs.add(entry.target)?)
@@ -390,7 +398,7 @@ impl<'f> IndexWriter<'f> {
         let counts = self.counts;
         let header = Header {
             version_minor: VERSION_MINOR,
-            features_optional: 0,
+            features_optional: self.features_optional,
             features_warn: 0,
             features_required: self.features,
             uuid: self.uuid,

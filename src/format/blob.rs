@@ -56,6 +56,11 @@ pub fn check(offset: u64, header: &[u8; BLOB_HEADER], contents: &[u8]) -> Parsed
 /// Extended attributes of one entry, sorted by name.
 pub type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 
+/// Whether an extended attribute of this name is a POSIX ACL.
+pub fn is_acl(name: &[u8]) -> bool {
+    name == b"system.posix_acl_access" || name == b"system.posix_acl_default"
+}
+
 /// The contents of the blob of `xattrs`, which must be sorted by name; `None` if a name or the whole is too long.
 pub fn encode_xattrs(xattrs: &[(Vec<u8>, Vec<u8>)]) -> Option<Vec<u8>> {
     let mut out = u16::try_from(xattrs.len()).ok()?.to_le_bytes().to_vec();

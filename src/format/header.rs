@@ -26,6 +26,9 @@ const SECTION_TABLE_OFFSET: usize = 160;
 /// Byte offset of the checksum, which covers all bytes before it.
 const CRC_OFFSET: usize = PAGE_SIZE - 4;
 
+/// Optional feature: some entry has a POSIX ACL, which who checks permissions has to look at.
+pub const FEATURE_ACLS: u64 = 1 << 0;
+
 /// Required feature: files may have holes (columns `hole bytes` and `hole map` of leaf pages).
 pub const FEATURE_HOLES: u64 = 1 << 0;
 
@@ -95,6 +98,11 @@ impl Header {
     /// Whether files of the image may have holes.
     pub fn has_holes(&self) -> bool {
         self.features_required & FEATURE_HOLES != 0
+    }
+
+    /// Whether any entry may have a POSIX ACL.
+    pub fn has_acls(&self) -> bool {
+        self.features_optional & FEATURE_ACLS != 0
     }
 
     /// Whether the image keeps times of access, change and birth.
