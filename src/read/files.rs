@@ -1,5 +1,6 @@
 //! The files of an image as positions to read from, and the counters of what was read.
 
+use super::reopening::Reopening;
 use crate::{Error, Result};
 use std::fs::File;
 use std::io;
@@ -99,7 +100,8 @@ impl Part {
         }
     }
 
-    /// Opens the file at `path`, whose reads will not follow each other.
+    /// Opens the file at `path`, whose reads will not follow each other. Should it fail and another, equal file be
+    /// found there, that one is read instead.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(|error| Error::io(path, "open", error))?;
         if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
@@ -110,7 +112,7 @@ impl Part {
             .at_path(path));
         }
         let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random);
-        Ok(Self::new(Box::new(file), path, 0))
+        Ok(Self::new(Box::new(Reopening::new(file, path)), path, 0))
     }
 
     /// The same file read from `base` on.

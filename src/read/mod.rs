@@ -13,6 +13,7 @@ mod listing;
 mod node;
 mod open;
 mod pages;
+mod reopening;
 mod tree;
 mod verify;
 
@@ -124,6 +125,11 @@ impl Image {
         self.header()
             .section(blob::SECTION)
             .is_some_and(|section| section.rows > 0)
+    }
+
+    /// Whether any entry can have a POSIX ACL.
+    pub fn has_acls(&self) -> bool {
+        self.has_xattrs() && self.header().has_acls()
     }
 
     /// What was read so far.
