@@ -8,13 +8,13 @@
 
 mod mounting;
 
-use mounting::{DGFS, Scene, eventually, shell};
+use mounting::{DGFS, Scene, Server, eventually, shell};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output};
 
 fn small_tree(tree: &Path) {
@@ -47,54 +47,6 @@ fn mount(scene: &Scene, arguments: &[&str]) -> Server {
 
 fn complaint(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// The process that serves an image from the background.
-struct Server {
-    id: Pid,
-}
-
-impl Server {
-    fn of(image: &Path) -> Self {
-        let source = image.file_name().unwrap().to_str().unwrap();
-        let inside = image.parent().unwrap();
-        let ids = fs::read_dir("/proc").unwrap().filter_map(|entry| {
-            let id: i32 = entry.unwrap().file_name().to_str()?.parse().ok()?;
-            let words = fs::read(format!("/proc/{id}/cmdline")).ok()?;
-            let words: Vec<_> = words.split(|byte| *byte == 0).collect();
-            let is_ours = words.contains(&b"--detached".as_slice())
-                && words.contains(&source.as_bytes())
-                && fs::read_dir(format!("/proc/{id}/fd")).ok()?.any(|fd| {
-                    fd.is_ok_and(|fd| {
-                        fs::read_link(fd.path()).is_ok_and(|path| path.starts_with(inside))
-                    })
-                });
-            is_ours.then_some(id)
-        });
-        let ids: Vec<i32> = ids.collect();
-        assert_eq!(ids.len(), 1, "one process serves {source}: {ids:?}");
-        Self {
-            id: ids.first().copied().and_then(Pid::from_raw).unwrap(),
-        }
-    }
-
-    fn proc(&self, name: &str) -> PathBuf {
-        format!("/proc/{}/{name}", self.id.as_raw_pid()).into()
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(self.id, signal).unwrap();
-    }
-
-    fn is_alive(&self) -> bool {
-        // Whoever inherits the process may take his time to collect it.
-        fs::read_to_string(self.proc("stat")).is_ok_and(|stat| !stat.contains(") Z "))
-    }
-
-    fn ended(&self, scene: &Scene) {
-        eventually("unmounted", || !scene.is_mounted());
-        eventually("the server has ended", || !self.is_alive());
-    }
 }
 
 type Unmount<'a> = &'a dyn Fn(&Server);

@@ -1,5 +1,6 @@
 //! Where the log of a process in the background goes: to a file, or to the system's log.
 
+use dgfs::mount::Sandbox;
 use dgfs::{Error, Result};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -20,8 +21,8 @@ const SEVERITIES: [(&str, u8); 4] = [("ERROR", 3), ("WARN", 4), ("INFO", 6), ("D
 const LINE_MAX: u64 = 2048;
 
 /// What becomes the standard error of a process in the background: the file at `path` if there is one,
-/// else a pipe to the system's log, else nowhere.
-pub(super) fn open(path: Option<&Path>) -> Result<OwnedFd> {
+/// else a pipe to the system's log, else nowhere. What it needs a thread for works in `sandbox`.
+pub(super) fn open(path: Option<&Path>, sandbox: Option<&Sandbox>) -> Result<OwnedFd> {
     if let Some(path) = path {
         return File::options()
             .append(true)
@@ -30,7 +31,7 @@ pub(super) fn open(path: Option<&Path>) -> Result<OwnedFd> {
             .map(OwnedFd::from)
             .map_err(|error| Error::io(path, "open", error));
     }
-    match to_system_log(Path::new(SYSTEM_LOG)) {
+    match to_system_log(Path::new(SYSTEM_LOG), sandbox.cloned()) {
         Ok(pipe) => Ok(pipe),
         Err(error) => {
             log::debug!("{SYSTEM_LOG}: no system log: {error}");
@@ -44,7 +45,7 @@ pub(super) fn open(path: Option<&Path>) -> Result<OwnedFd> {
 }
 
 /// A pipe whose lines a thread sends to the log that listens on `socket`.
-fn to_system_log(socket: &Path) -> io::Result<OwnedFd> {
+fn to_system_log(socket: &Path, sandbox: Option<Sandbox>) -> io::Result<OwnedFd> {
     let log = UnixDatagram::unbound()?;
     log.connect(socket)?;
     // A log that does not keep up loses lines; the mount does not wait for it.
@@ -52,7 +53,12 @@ fn to_system_log(socket: &Path) -> io::Result<OwnedFd> {
     let (lines, pipe) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     std::thread::Builder::new()
         .name("dgfs-log".into())
-        .spawn(move || pass_on(BufReader::new(File::from(lines)), &log))?;
+        .spawn(move || {
+            if let Some(sandbox) = sandbox {
+                sandbox.enter();
+            }
+            pass_on(BufReader::new(File::from(lines)), &log);
+        })?;
     Ok(pipe)
 }
 
@@ -96,7 +102,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let socket = scratch.path().join("log");
         let system = UnixDatagram::bind(&socket).unwrap();
-        let mut pipe = File::from(to_system_log(&socket).unwrap());
+        let mut pipe = File::from(to_system_log(&socket, None).unwrap());
         pipe.write_all(b"[ERROR dgfs::mount] read failed\n\nsomething\n")
             .unwrap();
         let mut buffer = [0; 256];
@@ -117,7 +123,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("log");
         for line in ["one\n", "two\n"] {
-            File::from(open(Some(&path)).unwrap())
+            File::from(open(Some(&path), None).unwrap())
                 .write_all(line.as_bytes())
                 .unwrap();
         }

@@ -9,7 +9,11 @@ mod cat;
 mod escape;
 mod extract;
 mod info;
+#[cfg(feature = "mount")]
+mod inherited;
 mod json_entry;
+#[cfg(feature = "mount")]
+mod keep_mount;
 mod long_line;
 mod ls;
 mod moment;
@@ -74,6 +78,10 @@ enum Command {
     /// Show an image as a directory.
     #[cfg(feature = "mount")]
     Mount(mount::Args),
+    /// Unmount on behalf of a serving process.
+    #[cfg(feature = "mount")]
+    #[command(hide = true)]
+    KeepMount(keep_mount::Args),
     /// Check an image to the last byte.
     Verify(verify::Args),
     /// Recover an index from the copy in volume 0.
@@ -117,6 +125,8 @@ impl Cli {
             Command::Extract(args) => extract::run(&args, self.quiet),
             #[cfg(feature = "mount")]
             Command::Mount(args) => mount::run(args),
+            #[cfg(feature = "mount")]
+            Command::KeepMount(args) => keep_mount::run(&args),
             #[cfg(feature = "mount")]
             Command::Umount(args) => umount::run(&args),
             Command::Verify(args) => verify::run(&args, self.quiet),

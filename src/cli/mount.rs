@@ -1,8 +1,8 @@
 //! `dgfs mount`: shows an image as a directory, from a process in the background unless asked
 //! otherwise.
 
-use super::background_log;
-use dgfs::mount::{Mounted, OptionList, Signals};
+use super::{background_log, inherited, keep_mount};
+use dgfs::mount::{Keeper, Mounted, OptionList, Sandbox, Signals};
 use dgfs::read::Image;
 use dgfs::{Error, ErrorKind, Result};
 use std::ffi::{OsStr, OsString};
@@ -43,10 +43,11 @@ Options of -o:
   allow_root         let root in, besides the user who mounts
   subdir=PATH        show only this directory of the image
   uid=N, gid=N       show every entry as owned by this user or group
-  suid, dev          honour set-user-id bits and device files; without: nosuid, nodev
+  suid, dev          honour set-user-id bits and device files (root only; without: nosuid, nodev)
   noexec             run no programs from the mount
   no_default_permissions
                      let whoever may enter the mount read everything
+  noacl              let mode, owner and group decide alone, even where there are ACLs
   threads=N          threads that answer requests (default: processors, at least 2)
   no_clone_fd        let all threads share one connection with the kernel
   cache=SIZE         memory for pages of the index, such as 256M
@@ -56,6 +57,7 @@ Options of -o:
                      look at what they list; never, those that want only names
   auto_unmount       unmount even if the serving process is killed
   fsname=NAME        the source that lists of mounts show (default: the image's path)
+  no_sandbox         let the serving process keep rights that it does not need
   stats=FILE         write the counters there at the end, and on the signal USR1
   log=FILE           append the log there when in the background, not to the system's
 Those of mount(8) and fstab(5) that change nothing here are ignored.";
@@ -77,6 +79,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     if !args.foreground && !args.detached {
         return detach();
     }
+    inherited::close();
     options.data.extend(args.data);
     if let Some(stats) = &mut options.mount.stats {
         *stats = absolute(stats)?;
@@ -94,6 +97,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         open = open.cache_bytes(bytes);
     }
     let image = Arc::new(open.open(&index)?);
+    let sandbox = (!options.no_sandbox).then(|| Sandbox::new(&image));
+    options.mount.sandbox.clone_from(&sandbox);
     if args.detached {
         // A signal to the caller's terminal shall not reach us. This fails only for a process that
         // leads a group, which is then apart already.
@@ -101,14 +106,19 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     }
     let log = args
         .detached
-        .then(|| background_log::open(options.log.as_deref()))
+        .then(|| background_log::open(options.log.as_deref(), sandbox.as_ref()))
         .transpose()?;
     let signals = Signals::catch()?;
     let mounted = dgfs::mount::mount(image, &args.directory, &options.mount)?;
-    signals.serve(&mounted)?;
     log::info!("{}: mounted", mounted.directory().display());
-    if let Some(log) = log {
-        report_readiness(&mounted, &log)?;
+    let background = log.map(|log| Background::prepare(log, &mounted));
+    let background = background.transpose()?;
+    if let Some(sandbox) = &sandbox {
+        mounted.confine(sandbox, keeper(mounted.directory())?);
+    }
+    signals.serve(&mounted)?;
+    if let Some(background) = background {
+        background.enter(&mounted)?;
     }
     mounted.wait()?;
     Ok(ExitCode::SUCCESS)
@@ -153,26 +163,55 @@ fn detach() -> Result<ExitCode> {
     }
 }
 
-/// Lets go of the caller's directory and terminal, and tells him that the mount answers.
-fn report_readiness(mounted: &Mounted, log: &OwnedFd) -> Result<()> {
-    let failed = |error: io::Error| {
-        Error::new(ErrorKind::Mount, "cannot go to the background")
-            .at_path(mounted.directory())
-            .caused_by(error)
-    };
-    let nowhere = File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/null")
-        .map_err(failed)?;
-    rustix::process::chdir("/").map_err(|errno| failed(errno.into()))?;
-    rustix::stdio::dup2_stdin(&nowhere).map_err(|errno| failed(errno.into()))?;
-    rustix::stdio::dup2_stderr(log).map_err(|errno| failed(errno.into()))?;
-    // Once the caller has his answer, the standard output shall be his no more.
-    let caller = rustix::io::dup(io::stdout()).map_err(|errno| failed(errno.into()))?;
-    rustix::stdio::dup2_stdout(&nowhere).map_err(|errno| failed(errno.into()))?;
-    // If he is gone, nobody asks for this mount any more, and it ends with the error.
-    File::from(caller).write_all(READY).map_err(failed)
+/// Starts the process that will unmount for this one.
+fn keeper(directory: &Path) -> Result<Keeper> {
+    Keeper::start(
+        Command::new("/proc/self/exe")
+            .arg0("dgfs")
+            .args([keep_mount::NAME, "--"])
+            .arg(directory),
+    )
+}
+
+/// What a process needs to let go of its caller.
+struct Background {
+    log: OwnedFd,
+    nowhere: File,
+}
+
+impl Background {
+    /// Opens what a process in its sandbox cannot open, and leaves the caller's directory.
+    fn prepare(log: OwnedFd, mounted: &Mounted) -> Result<Self> {
+        let failed = |error| not_in_background(mounted, error);
+        let nowhere = File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/null")
+            .map_err(failed)?;
+        rustix::process::chdir("/").map_err(|errno| failed(errno.into()))?;
+        Ok(Self { log, nowhere })
+    }
+
+    /// Lets go of the caller's terminal, and tells him that the mount answers.
+    fn enter(self, mounted: &Mounted) -> Result<()> {
+        let failed = |errno: rustix::io::Errno| not_in_background(mounted, errno.into());
+        rustix::stdio::dup2_stdin(&self.nowhere).map_err(failed)?;
+        rustix::stdio::dup2_stderr(&self.log).map_err(failed)?;
+        // Once the caller has his answer, the standard output shall be his no more.
+        let caller = rustix::io::dup(io::stdout()).map_err(failed)?;
+        rustix::stdio::dup2_stdout(&self.nowhere).map_err(failed)?;
+        drop(self);
+        // If he is gone, nobody asks for this mount any more, and it ends with the error.
+        File::from(caller)
+            .write_all(READY)
+            .map_err(|error| not_in_background(mounted, error))
+    }
+}
+
+fn not_in_background(mounted: &Mounted, error: io::Error) -> Error {
+    Error::new(ErrorKind::Mount, "cannot go to the background")
+        .at_path(mounted.directory())
+        .caused_by(error)
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {

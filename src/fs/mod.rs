@@ -106,9 +106,11 @@ impl PackFs {
 
     /// The entry `name` of the directory `parent`, or `None` if there is none of that name.
     ///
-    /// The names `.` and `..` are the directory and the one above it; that of the root is the root.
+    /// The names `.` and `..` are the directory and the one above it; that of the root is the root. As `.` of any
+    /// inode is how the kernel takes up a file handle, it fails for one outside of the part that is shown.
     pub fn lookup(&self, parent: Ino, name: &[u8]) -> Result<Option<Attributes>> {
         if name == b"." {
+            self.check_shown(parent)?;
             return self.attributes(parent).map(Some);
         }
         if name == b".." {
@@ -184,7 +186,11 @@ impl PackFs {
 
     /// The path of an inode below the root of the image, for messages.
     pub fn path(&self, ino: Ino) -> Result<Vec<u8>> {
-        self.image.path_of(self.image_ino(ino)?)
+        match self.image_ino(ino)? {
+            // Known even if the image cannot be read.
+            Ino::ROOT => Ok(Vec::new()),
+            ino => self.image.path_of(ino),
+        }
     }
 
     /// Sizes and counts of the image.
@@ -207,6 +213,26 @@ impl PackFs {
         self.image
             .parent_of(self.image_ino(ino)?)
             .map(|above| self.shown_ino(above))
+    }
+
+    /// Fails with [`ErrorKind::NotFound`] if `ino` is outside of the sub-directory that is shown. Costs a page for
+    /// each directory above it.
+    fn check_shown(&self, ino: Ino) -> Result<()> {
+        let node = self.node(ino)?;
+        // A file's number leads to its first name only; another one may be inside.
+        if !node.is_directory() && node.links > 1 {
+            return Ok(());
+        }
+        let mut at = node.ino;
+        while at != self.root.ino {
+            // The root of the image lies in itself, and a directory is numbered before what is in it.
+            let above = self.image.parent_of(at)?;
+            if above >= at {
+                return Err(not_shown(ino));
+            }
+            at = above;
+        }
+        Ok(())
     }
 
     fn directory(&self, ino: Ino) -> Result<Node> {
@@ -255,10 +281,7 @@ impl PackFs {
         if ino == Ino::ROOT {
             Ok(self.root.ino)
         } else if ino == self.root.ino {
-            Err(Error::new(
-                ErrorKind::NotFound,
-                format!("inode {} is not in the mounted part of the image", ino.0),
-            ))
+            Err(not_shown(ino))
         } else {
             Ok(ino)
         }
@@ -267,6 +290,11 @@ impl PackFs {
     fn shown_ino(&self, ino: Ino) -> Ino {
         if ino == self.root.ino { Ino::ROOT } else { ino }
     }
+}
+
+fn not_shown(ino: Ino) -> Error {
+    let what = format!("inode {} is not in the mounted part of the image", ino.0);
+    Error::new(ErrorKind::NotFound, what)
 }
 
 /// A path as the image knows it: without empty components and `.`, however the user wrote it.

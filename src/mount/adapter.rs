@@ -9,7 +9,7 @@
 use super::answers::always;
 use super::counters::{Counters, Operation};
 use super::faults::Faults;
-use super::options::ListAttributes;
+use super::options::{ListAttributes, MountOptions};
 use super::replies::{
     ABSENT, FOR_EVER, GENERATION, Names, NamesAndAttributes, file_attr, reply_xattr,
 };
@@ -57,7 +57,8 @@ pub(super) struct Adapter {
     pub(super) counters: Arc<Counters>,
     pub(super) faults: Arc<Faults>,
     has_xattrs: bool,
-    list_attributes: ListAttributes,
+    /// What the kernel is asked for.
+    wanted: InitFlags,
     /// Whether the kernel opens files and directories by itself once `open` was refused.
     opens_itself: bool,
     opens_directories_itself: bool,
@@ -68,40 +69,48 @@ impl Adapter {
         fs: PackFs,
         counters: Arc<Counters>,
         faults: Arc<Faults>,
-        list_attributes: ListAttributes,
+        options: &MountOptions,
     ) -> Self {
         let has_xattrs = fs.image().has_xattrs();
+        let wanted = wanted(&fs, options);
         Self {
             fs,
             counters,
             faults,
             has_xattrs,
-            list_attributes,
+            wanted,
             opens_itself: false,
             opens_directories_itself: false,
         }
     }
 }
 
+/// What makes the kernel ask less, or as the options have it.
+fn wanted(fs: &PackFs, options: &MountOptions) -> InitFlags {
+    let mut wanted = InitFlags::FUSE_NO_OPEN_SUPPORT
+        | InitFlags::FUSE_NO_OPENDIR_SUPPORT
+        | InitFlags::FUSE_PARALLEL_DIROPS
+        | InitFlags::FUSE_CACHE_SYMLINKS
+        | InitFlags::FUSE_EXPLICIT_INVAL_DATA
+        | InitFlags::FUSE_EXPORT_SUPPORT;
+    wanted |= match options.list_attributes {
+        ListAttributes::Always => InitFlags::FUSE_DO_READDIRPLUS,
+        ListAttributes::Adaptive => {
+            InitFlags::FUSE_DO_READDIRPLUS | InitFlags::FUSE_READDIRPLUS_AUTO
+        }
+        ListAttributes::Never => InitFlags::empty(),
+    };
+    // With this, the kernel asks for the ACL of each inode that another than its owner wants to use. An image
+    // without ACLs shall not pay that. It implies that the kernel checks permissions.
+    if options.default_permissions && options.acl && fs.image().has_acls() {
+        wanted |= InitFlags::FUSE_POSIX_ACL;
+    }
+    wanted
+}
+
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        let listing = match self.list_attributes {
-            ListAttributes::Always => InitFlags::FUSE_DO_READDIRPLUS,
-            ListAttributes::Adaptive => {
-                InitFlags::FUSE_DO_READDIRPLUS | InitFlags::FUSE_READDIRPLUS_AUTO
-            }
-            ListAttributes::Never => InitFlags::empty(),
-        };
-        let wanted = [
-            listing,
-            InitFlags::FUSE_NO_OPEN_SUPPORT,
-            InitFlags::FUSE_NO_OPENDIR_SUPPORT,
-            InitFlags::FUSE_PARALLEL_DIROPS,
-            InitFlags::FUSE_CACHE_SYMLINKS,
-            InitFlags::FUSE_EXPLICIT_INVAL_DATA,
-            InitFlags::FUSE_EXPORT_SUPPORT,
-        ];
-        for capability in wanted {
+        for capability in self.wanted.iter() {
             if config.add_capabilities(capability).is_err() {
                 log::debug!("the kernel does not offer {capability:?}");
             }
@@ -121,7 +130,7 @@ impl Filesystem for Adapter {
             return reply.error(Errno::ENAMETOOLONG);
         }
         let work = || self.fs.lookup(Ino(parent.0), name.as_bytes());
-        match self.answer(Operation::Lookup, parent, work) {
+        match self.answer_about(Operation::Lookup, parent, Some(name), work) {
             Ok(Some(found)) => reply.entry(&FOR_EVER, &file_attr(&found), GENERATION),
             Ok(None) => reply.entry(&FOR_EVER, &ABSENT, GENERATION),
             Err(errno) => reply.error(errno),

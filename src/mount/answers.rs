@@ -3,10 +3,13 @@
 
 use super::adapter::Adapter;
 use super::counters::Operation;
+use super::faults::Subject;
 use super::replies::Listing;
 use crate::Result;
 use crate::entry::Ino;
 use fuser::{Errno, INodeNo};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 impl Adapter {
@@ -21,17 +24,32 @@ impl Adapter {
         ino: INodeNo,
         work: impl FnOnce() -> Result<T>,
     ) -> std::result::Result<T, Errno> {
+        self.answer_about(operation, ino, None, work)
+    }
+
+    /// As [`Adapter::answer`], about the entry `name` of `ino`.
+    pub(super) fn answer_about<T>(
+        &self,
+        operation: Operation,
+        ino: INodeNo,
+        name: Option<&OsStr>,
+        work: impl FnOnce() -> Result<T>,
+    ) -> std::result::Result<T, Errno> {
         self.counters.count(operation);
-        let ino = Ino(ino.0);
+        let subject = || Subject {
+            operation,
+            ino: Ino(ino.0),
+            name: name.map(|name| name.as_bytes().to_vec()),
+        };
         // Finding the path for the log reads the image too, so it must not be outside.
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             work().map_err(|error| {
-                self.faults.report(&self.fs, operation, ino, &error);
+                self.faults.report(&self.fs, &subject(), &error);
                 Errno::from_i32(error.errno())
             })
         }));
         outcome.unwrap_or_else(|payload| {
-            self.faults.report_panic(operation, ino, payload.as_ref());
+            self.faults.report_panic(&subject(), payload.as_ref());
             Err(Errno::EIO)
         })
     }

@@ -43,7 +43,33 @@ struct State {
     since: Instant,
     lines: u32,
     unsaid: u64,
-    last: Option<(Operation, Ino)>,
+    last: Option<Subject>,
+}
+
+/// What failed: a kind of request, on an inode or an entry of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Subject {
+    pub(super) operation: Operation,
+    pub(super) ino: Ino,
+    /// The name that was looked up.
+    pub(super) name: Option<Vec<u8>>,
+}
+
+impl Subject {
+    /// The subject for the log: the path if it can be found out.
+    fn describe(&self, fs: &PackFs) -> String {
+        let Self { ino: Ino(ino), .. } = self;
+        let path = fs.path(self.ino).ok();
+        let path = path.as_deref().map(String::from_utf8_lossy);
+        let name = self.name.as_deref().map(String::from_utf8_lossy);
+        match (path, name) {
+            (None, None) => format!("inode {ino}"),
+            (None, Some(name)) => format!("\"{name}\" in inode {ino}"),
+            (Some(path), None) => format!("\"{path}\", inode {ino}"),
+            (Some(path), Some(name)) if path.is_empty() => format!("\"{name}\""),
+            (Some(path), Some(name)) => format!("\"{path}/{name}\""),
+        }
+    }
 }
 
 /// What becomes of one failure.
@@ -79,40 +105,37 @@ impl Faults {
         }
     }
 
-    /// Counts and logs that `operation` on `ino` failed with `error`, unless that is the asker's fault: only a
+    /// Counts and logs that a request failed with `error`, unless that is the asker's fault: only a
     /// stale handle asks for an inode that does not exist, or for what another kind of inode has.
     #[cold]
-    pub(super) fn report(&self, fs: &PackFs, operation: Operation, ino: Ino, error: &Error) {
+    pub(super) fn report(&self, fs: &PackFs, subject: &Subject, error: &Error) {
+        let operation = subject.operation.name();
         let count = match error.kind() {
             ErrorKind::NotFound
             | ErrorKind::NotADirectory
             | ErrorKind::IsADirectory
             | ErrorKind::InvalidInput => {
-                log::debug!("{} of inode {}: {error}", operation.name(), ino.0);
+                log::debug!("{operation} of inode {}: {error}", subject.ino.0);
                 return;
             }
             ErrorKind::Io => &self.io,
             _ => &self.corrupt,
         };
         count.fetch_add(1, Ordering::Relaxed);
-        let Verdict::Say { unsaid } = self.judge(Instant::now(), operation, ino) else {
+        let Verdict::Say { unsaid } = self.judge(Instant::now(), subject) else {
             return;
         };
         if unsaid > 0 {
             log::error!("{unsaid} further failures were not logged");
         }
-        let place = match fs.path(ino) {
-            Ok(path) => format!("\"{}\", inode {}", String::from_utf8_lossy(&path), ino.0),
-            Err(_) => format!("inode {}", ino.0),
-        };
-        log::error!("{} of {place} failed: {error}", operation.name());
+        log::error!("{operation} of {} failed: {error}", subject.describe(fs));
     }
 
-    /// Counts and logs that `operation` on `ino` ended in a panic with this payload.
+    /// Counts and logs that a request ended in a panic with this payload.
     #[cold]
-    pub(super) fn report_panic(&self, operation: Operation, ino: Ino, payload: &(dyn Any + Send)) {
+    pub(super) fn report_panic(&self, subject: &Subject, payload: &(dyn Any + Send)) {
         self.panics.fetch_add(1, Ordering::Relaxed);
-        if self.judge(Instant::now(), operation, ino) == Verdict::Count {
+        if self.judge(Instant::now(), subject) == Verdict::Count {
             return;
         }
         let message = payload
@@ -122,26 +145,26 @@ impl Faults {
             .unwrap_or("no message");
         log::error!(
             "{} of inode {} failed by a fault of dgfs, please report it: {message}",
-            operation.name(),
-            ino.0
+            subject.operation.name(),
+            subject.ino.0
         );
     }
 
-    /// The kernel repeats a failed read page by page, so the same request on the same inode is said
+    /// The kernel repeats a failed read page by page, so the same request is said
     /// once an interval.
-    fn judge(&self, now: Instant, operation: Operation, ino: Ino) -> Verdict {
+    fn judge(&self, now: Instant, subject: &Subject) -> Verdict {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if now.saturating_duration_since(state.since) >= INTERVAL {
             state.since = now;
             state.lines = 0;
             state.last = None;
         }
-        if state.lines >= LINES || state.last == Some((operation, ino)) {
+        if state.lines >= LINES || state.last.as_ref() == Some(subject) {
             state.unsaid = state.unsaid.saturating_add(1);
             return Verdict::Count;
         }
         state.lines += 1;
-        state.last = Some((operation, ino));
+        state.last = Some(subject.clone());
         Verdict::Say {
             unsaid: std::mem::take(&mut state.unsaid),
         }
@@ -152,11 +175,19 @@ impl Faults {
 mod tests {
     use super::*;
 
+    fn read_of(ino: u64) -> Subject {
+        Subject {
+            operation: Operation::Read,
+            ino: Ino(ino),
+            name: None,
+        }
+    }
+
     #[test]
     fn a_repeated_failure_is_said_once_an_interval() {
         let log = Faults::new();
         let start = Instant::now();
-        let judge = |at, ino| log.judge(start + Duration::from_secs(at), Operation::Read, Ino(ino));
+        let judge = |at, ino| log.judge(start + Duration::from_secs(at), &read_of(ino));
         assert_eq!(judge(0, 5), Verdict::Say { unsaid: 0 });
         assert_eq!(judge(0, 5), Verdict::Count);
         assert_eq!(judge(1, 5), Verdict::Count);
@@ -169,10 +200,10 @@ mod tests {
         let log = Faults::new();
         let start = Instant::now();
         let said = (0..1000)
-            .filter(|ino| log.judge(start, Operation::Read, Ino(*ino)) != Verdict::Count)
+            .filter(|ino| log.judge(start, &read_of(*ino)) != Verdict::Count)
             .count();
         assert_eq!(said, 20);
-        let later = log.judge(start + INTERVAL, Operation::Read, Ino(1));
+        let later = log.judge(start + INTERVAL, &read_of(1));
         assert_eq!(later, Verdict::Say { unsaid: 980 });
     }
 }

@@ -6,7 +6,8 @@
 //! - [`OptionList`] reads the options of `dgfs mount -o`;
 //! - [`RequestCounts`] are the requests that the kernel sent, by [`Operation`], and [`FaultCounts`] those that failed;
 //! - [`unmount`] takes any image off its directory;
-//! - [`Signals`] lets the usual signals end a mount.
+//! - [`Signals`] lets the usual signals end a mount;
+//! - [`Sandbox`] is what a process that only serves can do without, [`Keeper`] the process that unmounts for it.
 //!
 //! Only the files `adapter`, `answers`, `replies` and `session` name the crate that speaks the protocol.
 
@@ -14,29 +15,35 @@ mod adapter;
 mod answers;
 mod counters;
 mod faults;
+mod keeper;
 mod options;
 mod point;
 mod replies;
+mod sandbox;
 mod session;
 mod signals;
+mod statistics;
 
 pub use counters::{Operation, RequestCounts};
 pub use faults::FaultCounts;
+pub use keeper::{Keeper, keep};
 pub use options::{ListAttributes, MountOptions, OptionList};
 pub use point::unmount;
+pub use sandbox::Sandbox;
 pub use signals::Signals;
 
 use crate::fs::PackFs;
-use crate::read::{self, Image};
+use crate::read::Image;
 use crate::{Error, ErrorKind, Result};
 use adapter::Adapter;
 use counters::Counters;
 use faults::Faults;
-use serde::Serialize;
+use statistics::{Statistics, StatisticsFile};
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 /// Read-ahead of a mount in KiB, where we may set it: one request of the largest size.
@@ -49,7 +56,8 @@ const READ_AHEAD_KIB: u32 = 1024;
 ///
 /// Root mounts directly; other users need `fusermount3`. The directory may hold files, which the mount
 /// hides. Fails with [`ErrorKind::Mount`] if the directory, the device or the system do not
-/// allow it, and with [`ErrorKind::NotFound`] if the sub-directory to show is not in the image.
+/// allow it, and with [`ErrorKind::NotFound`] if the sub-directory to show is not in the image. With
+/// [`MountOptions::sandbox`], only the threads that serve are in it.
 ///
 /// ```no_run
 /// use dgfs::mount::{MountOptions, Operation, mount};
@@ -65,29 +73,35 @@ const READ_AHEAD_KIB: u32 = 1024;
 /// # }
 /// ```
 pub fn mount(image: Arc<Image>, directory: &Path, options: &MountOptions) -> Result<Mounted> {
+    options.check_rights()?;
     let directory = point::check(directory)?;
+    let stats = options.stats.as_deref().map(StatisticsFile::open);
+    let stats = stats.transpose()?;
     let fs = PackFs::new(image.clone(), options.view.clone())?;
     let counters = Arc::new(Counters::new());
     let faults = Arc::new(Faults::new());
-    let adapter = Adapter::new(
-        fs,
-        counters.clone(),
-        faults.clone(),
-        options.list_attributes,
-    );
+    let adapter = Adapter::new(fs, counters.clone(), faults.clone(), options);
     let session = session::start(adapter, &directory, options)?;
     let service = Arc::new(Service {
         directory,
         image,
         counters,
         faults,
-        stats: options.stats.clone(),
+        stats,
+        keeper: OnceLock::new(),
         is_over: AtomicBool::new(false),
     });
     let serving = service.clone();
+    let sandbox = options.sandbox.clone();
     let thread = std::thread::Builder::new()
         .name("dgfs-session".into())
-        .spawn(move || serving.serve(session))
+        .spawn(move || {
+            // The threads that it starts are in it as well.
+            if let Some(sandbox) = sandbox {
+                sandbox.enter();
+            }
+            serving.serve(session)
+        })
         .map_err(|error| Error::new(ErrorKind::Mount, "cannot start a thread").caused_by(error))?;
     // From here on, dropping this unmounts.
     let mounted = Mounted {
@@ -126,6 +140,17 @@ impl Mounted {
         self.service.faults.counts()
     }
 
+    /// Puts this process into `sandbox`, for good: the calling thread as a whole, all others in what system calls they
+    /// may make. From now on `keeper` unmounts. Meant for a process that does nothing but serve this mount.
+    ///
+    /// Threads that were started before should have called [`Sandbox::enter`].
+    pub fn confine(&self, sandbox: &Sandbox, keeper: Keeper) {
+        // It cannot be set already: whoever did that was in a sandbox where no keeper can be started.
+        let _ = self.service.keeper.set(keeper);
+        sandbox.enter();
+        sandbox.close();
+    }
+
     /// Serves until somebody unmounts. Fails with [`ErrorKind::Mount`] if the kernel broke off the
     /// connection.
     pub fn wait(mut self) -> Result<()> {
@@ -135,7 +160,10 @@ impl Mounted {
     /// Unmounts and waits for the end. Fails with [`ErrorKind::Mount`] if files of the mount are in
     /// use; it then goes on when this is dropped: hidden at once, and ended by its last user.
     pub fn unmount(mut self) -> Result<()> {
-        unmount(&self.service.directory, false)?;
+        let service = &self.service;
+        service
+            .detach(false)
+            .map_err(|error| point::not_unmounted(&service.directory, error))?;
         self.join()
     }
 
@@ -158,7 +186,7 @@ impl Drop for Mounted {
             return;
         }
         let directory = &self.service.directory;
-        match point::detach(directory, false) {
+        match self.service.detach(false) {
             Ok(()) => {
                 if let Err(error) = self.join() {
                     log::warn!("{error}");
@@ -166,7 +194,7 @@ impl Drop for Mounted {
             }
             // The threads serve whoever uses the mount until he leaves, which may be never.
             Err(error) if point::is_busy(&error) => {
-                if let Err(error) = point::detach(directory, true) {
+                if let Err(error) = self.service.detach(true) {
                     log::warn!("{}: cannot unmount: {error}", directory.display());
                 }
             }
@@ -181,7 +209,8 @@ struct Service {
     image: Arc<Image>,
     counters: Arc<Counters>,
     faults: Arc<Faults>,
-    stats: Option<PathBuf>,
+    stats: Option<StatisticsFile>,
+    keeper: OnceLock<Keeper>,
     is_over: AtomicBool,
 }
 
@@ -194,14 +223,6 @@ impl fmt::Debug for Service {
     }
 }
 
-/// The statistics file.
-#[derive(Serialize)]
-struct Statistics {
-    requests: RequestCounts,
-    faults: FaultCounts,
-    image: read::Counters,
-}
-
 impl Service {
     /// Answers requests until the mount is gone.
     fn serve(&self, session: fuser::Session<Adapter>) -> Result<()> {
@@ -210,11 +231,19 @@ impl Service {
         self.write_stats();
         outcome.map_err(|error| {
             // Ends what is left of the mount, if the kernel has not.
-            let _ = point::detach(&self.directory, true);
+            let _ = self.detach(true);
             Error::new(ErrorKind::Mount, "the connection with the kernel broke off")
                 .at_path(&self.directory)
                 .caused_by(error)
         })
+    }
+
+    /// Takes the image off its directory, or lets the keeper do it.
+    fn detach(&self, lazily: bool) -> io::Result<()> {
+        match self.keeper.get() {
+            Some(keeper) => keeper.detach(lazily),
+            None => point::detach(&self.directory, lazily),
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -239,24 +268,14 @@ impl Service {
         Ok(())
     }
 
-    /// Writes the counters where the options ask for it. A failure is logged: the mount goes on.
+    /// Writes the counters where the options ask for it.
     fn write_stats(&self) {
-        let Some(path) = &self.stats else {
-            return;
-        };
-        let statistics = Statistics {
-            requests: self.counters.snapshot(),
-            faults: self.faults.counts(),
-            image: self.image.counters(),
-        };
-        let written = serde_json::to_vec_pretty(&statistics)
-            .map_err(std::io::Error::from)
-            .and_then(|mut text| {
-                text.push(b'\n');
-                std::fs::write(path, text)
+        if let Some(file) = &self.stats {
+            file.write(&Statistics {
+                requests: self.counters.snapshot(),
+                faults: self.faults.counts(),
+                image: self.image.counters(),
             });
-        if let Err(error) = written {
-            log::warn!("{}: cannot write the statistics: {error}", path.display());
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The options of a mount, and how `-o` spells them.
 
+use super::sandbox::Sandbox;
 use crate::fs;
 use crate::{Error, ErrorKind, Result};
 use std::ffi::{OsStr, OsString};
@@ -49,10 +50,14 @@ pub struct MountOptions {
     pub exec: bool,
     /// Let the kernel check permissions. Without it, whoever may enter the mount may read all.
     pub default_permissions: bool,
+    /// Let the kernel's checks heed POSIX ACLs, if the image has any. Without it, mode, owner and group decide alone.
+    pub acl: bool,
     /// When listings carry attributes.
     pub list_attributes: ListAttributes,
     /// Write the counters to this file, as JSON, when the mount ends.
     pub stats: Option<PathBuf>,
+    /// Limits for the threads that serve. An image that is not read from files may need more than they allow.
+    pub sandbox: Option<Sandbox>,
 }
 
 impl Default for MountOptions {
@@ -69,9 +74,27 @@ impl Default for MountOptions {
             dev: false,
             exec: true,
             default_permissions: true,
+            acl: true,
             list_attributes: ListAttributes::default(),
             stats: None,
+            sandbox: None,
         }
+    }
+}
+
+impl MountOptions {
+    /// Fails with [`ErrorKind::Mount`] if this user may not ask for some of the options.
+    pub(super) fn check_rights(&self) -> Result<()> {
+        if rustix::process::geteuid().is_root() {
+            return Ok(());
+        }
+        for (is_set, option) in [(self.suid, "suid"), (self.dev, "dev")] {
+            if is_set {
+                let what = format!("option {option} is for root only; leave it out");
+                return Err(Error::new(ErrorKind::Mount, what));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -86,6 +109,8 @@ pub struct OptionList {
     pub data: Vec<PathBuf>,
     /// Where a mount in the background writes its log.
     pub log: Option<PathBuf>,
+    /// Whether the serving process keeps all its rights.
+    pub no_sandbox: bool,
 }
 
 /// Options that mount(8) and fstab(5) pass on although they are settled before a file system sees
@@ -172,8 +197,12 @@ impl OptionList {
             ("noexec", None) => mount.exec = false,
             ("default_permissions", None) => mount.default_permissions = true,
             ("no_default_permissions", None) => mount.default_permissions = false,
+            ("acl", None) => mount.acl = true,
+            ("noacl", None) => mount.acl = false,
             ("readdirplus", Some(value)) => mount.list_attributes = list_attributes(value)?,
             ("stats", Some(value)) => mount.stats = Some(path(&name, value)?),
+            ("sandbox", None) => self.no_sandbox = false,
+            ("no_sandbox", None) => self.no_sandbox = true,
             ("cache", Some(value)) => self.cache = Some(size(&name, value)?),
             ("data", Some(value)) => self.data.push(path(&name, value)?),
             ("log", Some(value)) => self.log = Some(path(&name, value)?),
@@ -316,7 +345,7 @@ mod tests {
     fn options_reach_their_place() {
         let list = parse(
             "threads=3,allow_other,auto_unmount,fsname=a\\,b,subdir=x/y,uid=7,gid=8,suid,dev,noexec,\
-             no_default_permissions,readdirplus=auto,stats=/s,cache=3M,data=/v0,data=/v1,log=/l,no_clone_fd",
+             no_default_permissions,readdirplus=auto,stats=/s,cache=3M,data=/v0,data=/v1,log=/l,no_clone_fd,no_sandbox,noacl",
         )
         .unwrap();
         let expected = OptionList {
@@ -336,12 +365,15 @@ mod tests {
                 dev: true,
                 exec: false,
                 default_permissions: false,
+                acl: false,
                 list_attributes: ListAttributes::Adaptive,
                 stats: Some("/s".into()),
+                sandbox: None,
             },
             cache: Some(3 << 20),
             data: vec!["/v0".into(), "/v1".into()],
             log: Some("/l".into()),
+            no_sandbox: true,
         };
         assert_eq!(list, expected);
     }

@@ -89,13 +89,19 @@ pub fn unmount(directory: &Path, lazily: bool) -> Result<()> {
         Some(_) => return Err(refused("what is mounted here is no dgfs image")),
         None => return Err(refused("no dgfs image is mounted here")),
     }
-    detach(&absolute, lazily).map_err(|error| {
-        if is_busy(&error) {
-            refused("busy: files or directories of the mount are in use; -l detaches it anyway")
-        } else {
-            refused("cannot unmount").caused_by(error)
-        }
-    })
+    detach(&absolute, lazily).map_err(|error| not_unmounted(directory, error))
+}
+
+/// What to say if [`detach`] failed.
+pub(super) fn not_unmounted(directory: &Path, error: io::Error) -> Error {
+    if is_busy(&error) {
+        let what = "busy: files or directories of the mount are in use; -l detaches it anyway";
+        Error::new(ErrorKind::Mount, what).at_path(directory)
+    } else {
+        Error::new(ErrorKind::Mount, "cannot unmount")
+            .at_path(directory)
+            .caused_by(error)
+    }
 }
 
 /// Takes off whatever was mounted last on `directory`, an absolute path.

@@ -62,13 +62,13 @@ fn end(service: &Arc<Service>) {
     if service.is_over() {
         return;
     }
-    match point::detach(&service.directory, false) {
+    match service.detach(false) {
         Ok(()) => {}
         Err(error) if point::is_busy(&error) => {
             log::warn!(
                 "{directory}: in use; served until its last user leaves, or to a second signal"
             );
-            if let Err(error) = point::detach(&service.directory, true) {
+            if let Err(error) = service.detach(true) {
                 log::error!("{directory}: cannot unmount: {error}");
             }
         }

@@ -7,6 +7,7 @@
     reason = "a test that cannot be prepared has failed, and one left out says so"
 )]
 
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -110,6 +111,61 @@ impl Drop for Scene {
         if self.is_mounted() {
             let _ = rustix::mount::unmount(self.mount_point(), rustix::mount::UnmountFlags::DETACH);
         }
+    }
+}
+
+/// The process that serves an image from the background.
+pub(crate) struct Server {
+    id: Pid,
+}
+
+impl Server {
+    /// The one that serves the image at `image`.
+    pub(crate) fn of(image: &Path) -> Self {
+        let source = image.file_name().unwrap().to_str().unwrap();
+        let inside = image.parent().unwrap();
+        let ids = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+            let id: i32 = entry.unwrap().file_name().to_str()?.parse().ok()?;
+            let words = fs::read(format!("/proc/{id}/cmdline")).ok()?;
+            let words: Vec<_> = words.split(|byte| *byte == 0).collect();
+            let is_ours = words.contains(&b"--detached".as_slice())
+                && words.iter().any(|word| word.ends_with(source.as_bytes()))
+                && fs::read_dir(format!("/proc/{id}/fd")).ok()?.any(|fd| {
+                    fd.is_ok_and(|fd| {
+                        fs::read_link(fd.path()).is_ok_and(|path| path.starts_with(inside))
+                    })
+                });
+            is_ours.then_some(id)
+        });
+        let ids: Vec<i32> = ids.collect();
+        assert_eq!(ids.len(), 1, "one process serves {source}: {ids:?}");
+        Self {
+            id: ids.first().copied().and_then(Pid::from_raw).unwrap(),
+        }
+    }
+
+    pub(crate) fn id(&self) -> i32 {
+        self.id.as_raw_pid()
+    }
+
+    /// A file of the process in `/proc`.
+    pub(crate) fn proc(&self, name: &str) -> PathBuf {
+        format!("/proc/{}/{name}", self.id.as_raw_pid()).into()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.id, signal).unwrap();
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        // Whoever inherits the process may take his time to collect it.
+        fs::read_to_string(self.proc("stat")).is_ok_and(|stat| !stat.contains(") Z "))
+    }
+
+    /// Waits until the mount and the process are gone.
+    pub(crate) fn ended(&self, scene: &Scene) {
+        eventually("unmounted", || !scene.is_mounted());
+        eventually("the server has ended", || !self.is_alive());
     }
 }
 
