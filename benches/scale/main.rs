@@ -31,7 +31,7 @@ struct Arguments {
     /// Memory that sorter and plan may use, in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 256)]
     memory: usize,
-    /// How many random files to look at and to read.
+    /// How many random files to look at, and how many others to read.
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     lookups: u64,
     /// Given by `cargo bench`; means nothing here.
@@ -55,7 +55,7 @@ fn main() -> dgfs::Result<()> {
     )?;
 
     let lookups = arguments.lookups.min(arguments.count);
-    image::make_readable(&tree, &index, lookups)?;
+    image::make_readable(&tree, &index, 2 * lookups)?;
     image::read_through_library(&tree, &index, lookups)?;
     if rustix::process::geteuid().is_root() && std::path::Path::new("/dev/fuse").exists() {
         mounted::measure(&tree, &index, lookups)?;

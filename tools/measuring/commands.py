@@ -2,6 +2,7 @@
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -38,11 +39,15 @@ def timed(*words, accept=(0,), shell=False):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         begun = time.monotonic()
         program = words[0] if shell else [str(word) for word in words]
-        child = subprocess.Popen(program, stdin=subprocess.DEVNULL, stdout=output, stderr=output, shell=shell)
+        child = subprocess.Popen(
+            program, stdin=subprocess.DEVNULL, stdout=output, stderr=output, shell=shell, start_new_session=True
+        )
         try:
             _, status, usage = os.wait4(child.pid, 0)
         except BaseException:
-            child.kill()
+            # With all it started, or what it writes to could not be unmounted.
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
             raise
         wall = time.monotonic() - begun
         child.returncode = os.waitstatus_to_exitcode(status)

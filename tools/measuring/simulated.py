@@ -23,7 +23,10 @@ class SimulatedDevice(LoopDevice):
         size += -size % BLOCK
         words = [program, self.directory, "--backing", backing, "--size", str(size), "--model", model, "--part", str(part)]
         words += [] if memory is None else ["--memory", str(memory)]
-        self.server = subprocess.Popen(words + ["--real"] * real, stdin=subprocess.DEVNULL)
+        # An interruption from the terminal is for us alone; we end the server.
+        self.server = subprocess.Popen(
+            words + ["--real"] * real, stdin=subprocess.DEVNULL, start_new_session=True
+        )
         cleanup.add(self.directory, self.stop)
         until = time.monotonic() + 20
         while not os.path.ismount(self.directory):

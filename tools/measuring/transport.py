@@ -37,7 +37,8 @@ class NullMount:
         words += ["--least", least, "--greatest", greatest, "--large", str(LARGE_BYTES)]
         begun = time.monotonic()
         self.cleanup.add(self.mount_point, self.stop)
-        self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL)
+        # An interruption from the terminal is for us alone; we end the server.
+        self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True)
         while not os.path.ismount(self.mount_point):
             if self.process.poll() is not None or time.monotonic() > begun + 20:
                 raise Failed("the null file system did not mount")
@@ -132,7 +133,7 @@ def warm_sources(form, names, programs, count):
 
 
 def stream(programs, cleanup, work, dgfs_kind, niceness, repeats):
-    """One file of 1 GiB from its front to its end: dgfs, its volume, the null file system."""
+    """One file of 1 GiB from its front to its end: dgfs, its volume, the null file system; and what it leaves in memory."""
     source = cleanup.directory(os.path.join(work, "large"))
     with open(os.path.join(source, "large"), "wb") as file:
         piece = os.urandom(1 << 20)
@@ -142,7 +143,7 @@ def stream(programs, cleanup, work, dgfs_kind, niceness, repeats):
     form = dgfs_kind(cleanup, programs, cleanup.directory(os.path.join(work, "dgfs-large")))
     form.prepare(tree)
     null = NullMount(cleanup, programs, cleanup.directory(os.path.join(work, "null-large")), tree)
-    rates = {}
+    rates, resident = {}, []
 
     def measure(title, path, pid=None):
         commands_cpu = commands.cpu_seconds(pid) if pid else 0
@@ -155,6 +156,7 @@ def stream(programs, cleanup, work, dgfs_kind, niceness, repeats):
         measure("the volume itself, cold", form.data)
         form.mount()
         measure("dgfs, volume cold", os.path.join(form.mount_point, "large"), form.pid)
+        resident.append([page_cache_mib(path) for path in (os.path.join(form.mount_point, "large"), form.data)])
         form.remount_daemon()
         measure("dgfs, volume in the page cache", os.path.join(form.mount_point, "large"), form.pid)
         measure("dgfs, again", os.path.join(form.mount_point, "large"), form.pid)
@@ -172,7 +174,15 @@ def stream(programs, cleanup, work, dgfs_kind, niceness, repeats):
         rate = median([answer["bytes"] / answer["seconds"] for answer in answers])
         client, server = (median([answer[key] for answer in answers]) for key in ("cpu_seconds", "server"))
         table.add(title, rate / 1e6, client, server, rate / base)
-    return table
+    memory = Table("Page cache after reading the file once, MiB", "the file in the mount", "the volume", "both")
+    file, volume = (median(column) for column in zip(*resident))
+    memory.add(file, volume, file + volume)
+    return table, memory
+
+
+def page_cache_mib(path):
+    """How much of a file is in the page cache."""
+    return int(commands.run("fincore", "--bytes", "--noheadings", "--output", "RES", path)) / (1 << 20)
 
 
 class OneFile:
