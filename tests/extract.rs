@@ -1,10 +1,5 @@
 //! Extraction: the same tree comes out, nothing else is touched, and damage stays where it is.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot be prepared has failed"
-)]
-
 mod packing;
 
 use std::ffi::OsStr;
@@ -13,36 +8,14 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
 use packing::{
-    Ran, Scene, dgfs, dgfs_as_nobody, flip, give_to_nobody, needs_root, one_of_everything, pack,
-    set_mtime,
+    Ran, Scene, assert_same_tree, dgfs, dgfs_as_nobody, flip, give_to_nobody, needs_root,
+    one_of_everything, pack, set_mtime,
 };
 use proptest::prelude::*;
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
 
 fn extract(scene: &Scene, name: &str) -> Ran {
     dgfs(&[&"extract", &scene.image(), &scene.at(name)])
-}
-
-/// Asserts that two trees are the same: packed with one identity, they are the same bytes.
-fn assert_same_tree(scene: &Scene, a: &Path, b: &Path) {
-    let images = [scene.at("first.dgfs"), scene.at("second.dgfs")];
-    pack(a, &images[0]);
-    pack(b, &images[1]);
-    let listings = images
-        .each_ref()
-        .map(|image| dgfs(&[&"ls", &"-lR", image]).fine());
-    assert_eq!(listings[0].text(), listings[1].text());
-    let bytes = images.each_ref().map(|image| fs::read(image).unwrap());
-    assert!(bytes[0] == bytes[1], "extended attributes or links differ");
-    for name in ["first.dgfs", "second.dgfs"] {
-        fs::remove_file(scene.at(name)).unwrap();
-    }
-    let volumes = ["first.dgfs.data", "second.dgfs.data"];
-    let bytes = volumes.map(|name| fs::read(scene.at(name)).unwrap());
-    assert!(bytes[0] == bytes[1], "contents differ");
-    for name in volumes {
-        fs::remove_file(scene.at(name)).unwrap();
-    }
 }
 
 #[test]
@@ -412,4 +385,218 @@ proptest! {
         let ran = dgfs(&[&"verify", &scene.image()]).fine();
         prop_assert!(ran.text().ends_with(" 0 faults\n"));
     }
+}
+
+#[test]
+fn patterns_choose_what_comes_out() {
+    let scene = Scene::packed(|root| {
+        for path in [
+            "a/x.c",
+            "a/x.o",
+            "a/sub/y.c",
+            "b/keep/z.o",
+            "b/z.c",
+            "top.c",
+        ] {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        fs::hard_link(root.join("a/x.o"), root.join("b/link.c")).unwrap();
+        fs::hard_link(root.join("a/x.o"), root.join("b/twin.c")).unwrap();
+        set_mtime(&root.join("a"), 77, 0);
+    });
+    let files = |out: &Path| {
+        let listed = std::process::Command::new("find")
+            .arg(out)
+            .args(["!", "-type", "d", "-printf", "%P\n"])
+            .output();
+        let mut files: Vec<_> = String::from_utf8(listed.unwrap().stdout)
+            .unwrap()
+            .lines()
+            .map(str::to_owned)
+            .collect();
+        files.sort();
+        files
+    };
+    let mut number = 0;
+    let mut run = |options: &[&str]| {
+        number += 1;
+        let out = scene.at(&format!("out{number}"));
+        let mut arguments: Vec<&dyn AsRef<OsStr>> = vec![&"extract", &"-q"];
+        arguments.extend(options.iter().map(|option| option as &dyn AsRef<OsStr>));
+        let image = scene.image();
+        arguments.extend([&image as &dyn AsRef<OsStr>, &out]);
+        dgfs(&arguments).fine();
+        out
+    };
+    let c_files = [
+        "a/sub/y.c",
+        "a/x.c",
+        "b/link.c",
+        "b/twin.c",
+        "b/z.c",
+        "top.c",
+    ];
+    let out = run(&["--include", "*.c"]);
+    assert_eq!(files(&out), c_files);
+    // Directories on the way are what they were; files whose first name is not wanted are one all the same.
+    assert_eq!(fs::metadata(out.join("a")).unwrap().mtime(), 77);
+    let ino = |name: &str| fs::metadata(out.join(name)).unwrap().ino();
+    assert_eq!(ino("b/link.c"), ino("b/twin.c"));
+    assert!(!out.join("b/keep").exists());
+    assert_eq!(
+        files(&run(&["--exclude", "*.o", "--exclude", "/b/"])),
+        ["a/sub/y.c", "a/x.c", "top.c"]
+    );
+    assert_eq!(
+        files(&run(&["--include", "b/"])),
+        ["b/keep/z.o", "b/link.c", "b/twin.c", "b/z.c"]
+    );
+    assert_eq!(
+        files(&run(&["--include", "/a", "--exclude", "sub"])),
+        ["a/x.c", "a/x.o"]
+    );
+    let stripped = [
+        "keep/z.o", "link.c", "sub/y.c", "twin.c", "x.c", "x.o", "z.c",
+    ];
+    assert_eq!(files(&run(&["--strip-components", "1"])), stripped);
+    assert_eq!(files(&run(&["--strip-components", "2"])), ["y.c", "z.o"]);
+}
+
+#[test]
+fn what_is_there_can_be_skipped_or_replaced() {
+    let scene = Scene::packed(|root| {
+        fs::write(root.join("file"), "new").unwrap();
+        symlink("new", root.join("link")).unwrap();
+        fs::write(root.join("other"), "new").unwrap();
+    });
+    let out = scene.at("out");
+    let prepare = || {
+        let _ = fs::remove_dir_all(&out);
+        fs::create_dir(&out).unwrap();
+        fs::write(out.join("file"), "old").unwrap();
+        symlink("old", out.join("link")).unwrap();
+    };
+    let run = |option: &str| dgfs(&[&"extract", &option, &scene.image(), &out]);
+    let found = || {
+        let link = fs::read_link(out.join("link")).unwrap();
+        let read = |name: &str| fs::read_to_string(out.join(name)).unwrap();
+        (
+            read("file"),
+            link.to_str().unwrap().to_owned(),
+            read("other"),
+        )
+    };
+    let expected = |a: &str, b: &str| (a.to_owned(), a.to_owned(), b.to_owned());
+    prepare();
+    let ran = run("--skip-old-files").fine();
+    assert!(
+        ran.text().starts_with("1 files, 1 directories, 0 symlinks"),
+        "{ran:?}"
+    );
+    assert_eq!(found(), expected("old", "new"));
+    prepare();
+    let ran = run("--keep-old-files");
+    assert_eq!((ran.code, ran.err.lines().count()), (Some(1), 2), "{ran:?}");
+    assert_eq!(found(), expected("old", "new"));
+    prepare();
+    run("--overwrite").fine();
+    assert_eq!(found(), expected("new", "new"));
+}
+
+#[test]
+fn metadata_comes_out_as_asked() {
+    if !needs_root("metadata_comes_out_as_asked") {
+        return;
+    }
+    let scene = Scene::packed(one_of_everything);
+    let mut number = 0;
+    let mut run = |options: &[&str]| {
+        number += 1;
+        let out = scene.at(&format!("out{number}"));
+        let mut command = std::process::Command::new("sh");
+        command.args([
+            "-c",
+            "umask 027; exec \"$@\"",
+            "sh",
+            packing::DGFS,
+            "extract",
+            "-q",
+        ]);
+        let output = command
+            .args(options)
+            .arg(scene.image())
+            .arg(&out)
+            .output()
+            .unwrap();
+        (out, Ran::from(output))
+    };
+    let mode = |out: &Path, name: &str| fs::metadata(out.join(name)).unwrap().mode() & 0o7777;
+    let (out, ran) = run(&[]);
+    ran.fine();
+    assert_eq!((mode(&out, "large"), mode(&out, "small")), (0o4755, 0o604));
+    let (out, ran) = run(&["--no-same-permissions", "--no-devices"]);
+    ran.fine();
+    assert_eq!((mode(&out, "large"), mode(&out, "small")), (0o750, 0o600));
+    assert!(!out.join("null").exists() && out.join("fifo").exists());
+    let (out, ran) = run(&["--no-same-owner"]);
+    ran.fine();
+    let owner = |out: &Path| fs::metadata(out.join("small")).unwrap().uid();
+    assert_eq!((owner(&out), mode(&out, "large")), (0, 0o755));
+    let note = |out: &Path| {
+        let mut value = [0; 16];
+        rustix::fs::getxattr(out.join("large"), "user.note", &mut value[..]).is_ok()
+    };
+    if !note(&scene.source()) {
+        println!("SKIPPED metadata_comes_out_as_asked: no extended attributes here");
+        return;
+    }
+    assert!(note(&out));
+    for (option, kept) in [
+        ("--no-xattrs", false),
+        ("--xattrs-exclude=user.*", false),
+        ("--xattrs-include=trusted.*", false),
+        ("--xattrs-include=user.n*", true),
+    ] {
+        let (out, ran) = run(&[option]);
+        ran.fine();
+        assert_eq!(note(&out), kept, "{option}");
+    }
+}
+
+#[test]
+fn attributes_that_are_refused_are_not_passed_over() {
+    if !needs_root("attributes_that_are_refused_are_not_passed_over") {
+        return;
+    }
+    let scene = Scene::packed(|root| {
+        fs::write(root.join("file"), "").unwrap();
+        let set = rustix::fs::setxattr(
+            root.join("file"),
+            "trusted.note",
+            b"v",
+            rustix::fs::XattrFlags::empty(),
+        );
+        if set.is_err() {
+            println!("SKIPPED attributes_that_are_refused_are_not_passed_over: no attributes here");
+        }
+    });
+    let stat = dgfs(&[&"stat", &scene.image(), &"file"]).fine();
+    if !stat.text().contains("trusted.note") {
+        return;
+    }
+    give_to_nobody(&scene.at("home"));
+    let run = |name: &str, option: &str| {
+        let out = scene.at("home").join(name);
+        dgfs_as_nobody(&[&"extract", &option, &scene.image(), &out])
+    };
+    // What is root's alone is not a user's to get.
+    assert_eq!(run("a", "--threads=1").code, Some(0));
+    let ran = run("b", "--xattrs");
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(
+        ran.err.contains("1 extended attributes could not be set"),
+        "{ran:?}"
+    );
 }

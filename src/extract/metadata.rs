@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{
     AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, chmod, chownat,
     fchmod, fchown, fsetxattr, futimens, lsetxattr, openat, utimensat,
 };
 use rustix::io::Errno;
+use rustix::process::{geteuid, umask};
 
 use super::options::ExtractOptions;
 use crate::entry::{Kind, Timestamp};
@@ -30,31 +33,45 @@ pub(super) enum Target<'a> {
 /// What could not be set: what was tried, and the system's answer.
 pub(super) type Refused = (&'static str, Errno);
 
-/// Sets metadata; remembers which attributes the file system refuses.
+/// Sets metadata; remembers which attributes the file system refuses. Threads share it.
 #[derive(Debug)]
 pub(super) struct Restorer {
     owner: bool,
     special_bits: bool,
-    xattrs: bool,
+    /// Permission bits that nothing gets.
+    masked: u32,
+    is_root: bool,
     /// Namespaces and answers that were logged.
-    refused: BTreeSet<(Vec<u8>, i32)>,
-    pub(super) refused_xattrs: u64,
+    refused: Mutex<BTreeSet<(Vec<u8>, i32)>>,
+    refused_xattrs: AtomicU64,
+    missing_xattrs: AtomicU64,
 }
 
 impl Restorer {
-    pub(super) fn new(options: ExtractOptions) -> Self {
+    pub(super) fn new(options: &ExtractOptions) -> Self {
+        let masked = if options.permissions {
+            0
+        } else {
+            // There is no other way to read it than to set it.
+            let own = umask(Mode::RWXG.union(Mode::RWXO));
+            umask(own);
+            own.as_raw_mode() & 0o777
+        };
         Self {
             owner: options.owner,
             special_bits: options.special_bits,
-            xattrs: options.xattrs,
-            refused: BTreeSet::new(),
-            refused_xattrs: 0,
+            masked,
+            is_root: geteuid().is_root(),
+            refused: Mutex::default(),
+            refused_xattrs: AtomicU64::new(0),
+            missing_xattrs: AtomicU64::new(0),
         }
     }
 
-    /// Whether extended attributes are wanted.
-    pub(super) fn wants_xattrs(&self) -> bool {
-        self.xattrs
+    /// Extended attributes that the system refused, and how many of them it should not have.
+    pub(super) fn refused_xattrs(&self) -> (u64, u64) {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (count(&self.refused_xattrs), count(&self.missing_xattrs))
     }
 
     /// Makes `target` what `node` was.
@@ -62,13 +79,13 @@ impl Restorer {
     /// The order matters: a change of owner takes away special bits and capabilities, an ACL changes the mode, and
     /// everything changes times.
     pub(super) fn restore(
-        &mut self,
+        &self,
         target: Target<'_>,
         node: &Node,
         xattrs: &Xattrs,
     ) -> Result<(), Refused> {
         let mut result = Ok(());
-        let mut mode = node.mode & 0o7777;
+        let mut mode = node.mode & 0o7777 & !self.masked;
         if self.owner {
             let owned = set_owner(target, node.uid, node.gid);
             if owned.is_err() {
@@ -94,11 +111,17 @@ impl Restorer {
     }
 
     /// Logs the first refusal of a kind: what a file system or user may not have is the same for all files.
-    fn note_refused(&mut self, name: &[u8], errno: Errno) {
-        self.refused_xattrs += 1;
+    fn note_refused(&self, name: &[u8], errno: Errno) {
+        self.refused_xattrs.fetch_add(1, Ordering::Relaxed);
         let namespace = name.split(|&byte| byte == b'.').next().unwrap_or_default();
+        // These are root's alone on every file system.
+        let is_roots = [&b"trusted"[..], b"security"].contains(&namespace);
+        if !is_roots || self.is_root || errno != Errno::PERM {
+            self.missing_xattrs.fetch_add(1, Ordering::Relaxed);
+        }
         let kind = (namespace.to_vec(), errno.raw_os_error());
-        if self.refused.insert(kind) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.insert(kind) {
             log::warn!(
                 "cannot set extended attribute {}: {errno}; more of this kind go unsaid",
                 String::from_utf8_lossy(name)
@@ -108,7 +131,9 @@ impl Restorer {
 }
 
 fn set_owner(target: Target<'_>, uid: u32, gid: u32) -> rustix::io::Result<()> {
-    let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+    // The largest number is nobody's: for the system it means that the owner stays.
+    let known = |id: u32| (id != u32::MAX).then_some(id);
+    let (uid, gid) = (known(uid).map(Uid::from_raw), known(gid).map(Gid::from_raw));
     match target {
         Target::Open(file) => fchown(file, uid, gid),
         Target::Named(directory, name) => {

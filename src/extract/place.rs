@@ -8,6 +8,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::options::Existing;
 use crate::entry::Kind;
 use crate::read::Node;
 use crate::{Error, ErrorKind, Result};
@@ -21,20 +22,20 @@ const PRIVATE_DIRECTORY: Mode = Mode::RWXU;
 pub(super) struct Place<'a> {
     pub(super) directory: BorrowedFd<'a>,
     pub(super) name: &'a [u8],
-    /// Replace what is there, unless it is a directory.
-    pub(super) force: bool,
+    /// What becomes of an entry that is there.
+    pub(super) existing: Existing,
 }
 
 impl Place<'_> {
     /// Makes an entry by `make`; one that is in the way is removed first if it may be.
     fn make<T>(&self, make: impl Fn() -> rustix::io::Result<T>) -> Result<T> {
         match make() {
-            Err(Errno::EXIST) if self.force => {
+            Err(Errno::EXIST) if self.existing == Existing::Replace => {
                 self.remove().and_then(|()| make()).map_err(cannot_create)
             }
             Err(Errno::EXIST) => Err(Error::new(
                 ErrorKind::Exists,
-                "exists already; --force replaces it",
+                "exists already; --overwrite replaces it",
             )),
             result => result.map_err(cannot_create),
         }
@@ -110,4 +111,9 @@ pub(super) fn is_extracted(directory: BorrowedFd<'_>, name: &[u8], node: &Node) 
             || u64::try_from(stat.st_size).is_ok_and(|size| size == node.size);
         Kind::from_mode(stat.st_mode) == Some(node.kind()) && same_size && same_time
     })
+}
+
+/// The error of a directory that cannot be opened to make something in it.
+pub(super) fn open_failed(errno: rustix::io::Errno) -> Error {
+    Error::new(ErrorKind::Io, "cannot open its directory").caused_by(errno)
 }

@@ -1,11 +1,61 @@
 //! Which parts of an image are wanted.
 
 use crate::entry::compare_paths;
+use crate::source::PathPatterns;
 use std::cmp::Ordering;
 
 /// Paths in key order, none of them below another.
 #[derive(Debug)]
 pub(super) struct Selection(Vec<Vec<u8>>);
+
+/// Whether patterns ask for an entry, by itself or by a directory above it.
+#[derive(Debug)]
+pub(super) struct Filter<'a> {
+    include: &'a PathPatterns,
+    exclude: &'a PathPatterns,
+    /// The directory that was asked about last, whether it is left out, and whether all in it is asked for.
+    directory: Vec<u8>,
+    is_out: bool,
+    is_in: bool,
+}
+
+impl<'a> Filter<'a> {
+    pub(super) fn new(include: &'a PathPatterns, exclude: &'a PathPatterns) -> Self {
+        Self {
+            include,
+            exclude,
+            directory: Vec::new(),
+            is_out: false,
+            is_in: include.is_empty(),
+        }
+    }
+
+    /// Whether only a part of the tree can come out.
+    pub(super) fn is_partial(&self) -> bool {
+        !self.include.is_empty()
+    }
+
+    /// Whether the entry `name` of the directory `parent`, at `path`, is wanted.
+    pub(super) fn wants(&mut self, parent: &[u8], path: &[u8], is_directory: bool) -> bool {
+        if self.include.is_empty() && self.exclude.is_empty() {
+            return true;
+        }
+        if self.directory != parent {
+            let ends = parent.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+            let ends = ends.map(|(end, _)| end).chain([parent.len()]);
+            let mut ancestors = ends.filter_map(|end| parent.get(..end).filter(|a| !a.is_empty()));
+            (self.is_out, self.is_in) = (false, self.include.is_empty());
+            for path in ancestors.by_ref() {
+                self.is_out |= self.exclude.match_path(path, true);
+                self.is_in |= self.include.match_path(path, true);
+            }
+            self.directory = parent.to_vec();
+        }
+        !self.is_out
+            && !self.exclude.match_path(path, is_directory)
+            && (self.is_in || self.include.match_path(path, is_directory))
+    }
+}
 
 /// Whether `path` is `ancestor` or lies below it.
 pub(super) fn is_within(ancestor: &[u8], path: &[u8]) -> bool {

@@ -1,35 +1,35 @@
 //! A tree out of an image, in key order: contents are read front to back, and a directory is finished when
 //! everything below it is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ffi::OsStr;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::ops::Range;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use super::contents;
-use super::metadata::{Refused, Restorer, Target};
-use super::options::{ExtractOptions, Extracted};
-use super::place::{Place, is_extracted};
-use super::selection::{Selection, is_within};
+use super::file::{Job, Shared};
+use super::metadata::{Restorer, Target};
+use super::options::{Existing, ExtractOptions, Extracted};
+use super::outcome::{Fate, Outcome};
+use super::paths::{is_safe, join, split};
+use super::place::{Place, open_failed};
+use super::pool::Pool;
+use super::report::ends_all;
+use super::selection::{Filter, Selection, is_within};
 use crate::beneath::Beneath;
 use crate::entry::{Ino, Kind};
-use crate::read::{Image, Node, ReadAhead};
+use crate::read::{Image, Node, ReadAhead, Remains};
 use crate::{Error, ErrorKind, Result};
-
-/// Hard-linked files whose first name is not extracted and whose extracted name is remembered.
-const MOST_REMEMBERED: usize = 1 << 16;
-
-/// Directories that are remembered as unusable. Below further ones, every entry is reported.
-const MOST_UNUSABLE: usize = 1 << 10;
 
 /// Extracts the entries at `paths` (relative to the root; none stands for everything) and all below them into
 /// the directory `destination`, which is made if it is missing.
 ///
 /// Nothing is written outside of `destination`: no symbolic link below it is followed. What goes wrong with single
 /// entries goes to `problem`, and extraction goes on; it ends early only when the destination cannot be used or is
-/// full.
+/// full, or when it is to stop.
 pub fn extract_tree(
     image: &Image,
     destination: &Path,
@@ -37,381 +37,273 @@ pub fn extract_tree(
     options: &ExtractOptions,
     problem: &mut dyn FnMut(Error),
 ) -> Result<Extracted> {
+    extract_remains(image, destination, paths, options, &mut |outcome| {
+        if let Some(error) = outcome.error {
+            problem(error);
+        }
+    })
+}
+
+/// As [`extract_tree`], but says of every entry what became of it, in no particular order.
+pub fn extract_remains(
+    image: &Image,
+    destination: &Path,
+    paths: &[Vec<u8>],
+    options: &ExtractOptions,
+    sink: &mut dyn FnMut(Outcome),
+) -> Result<Extracted> {
     std::fs::create_dir_all(destination).map_err(|e| Error::io(destination, "create", e))?;
     let was_empty = std::fs::read_dir(destination)
         .map_err(|e| Error::io(destination, "read", e))?
         .next()
         .is_none();
     let root = Beneath::root(destination)?;
-    let mut extractor = Extractor {
+    let shared = Shared {
         image,
-        destination,
-        selection: Selection::new(paths),
-        force: options.force,
-        restorer: Restorer::new(*options),
-        problem,
-        places: Beneath::to_pass(Arc::clone(&root)),
-        first_names: Beneath::to_pass(Arc::clone(&root)),
-        root,
-        path: Vec::new(),
-        open: Vec::new(),
-        unusable: Vec::new(),
-        skipping: false,
-        elsewhere: HashMap::new(),
-        ahead: ReadAhead::default(),
-        scratch: Vec::new(),
-        done: Extracted::default(),
+        options,
+        restorer: Restorer::new(options),
     };
-    extractor.run(was_empty)?;
-    extractor.done.refused_xattrs = extractor.restorer.refused_xattrs;
-    Ok(extractor.done)
+    // Where several paths become one, the later is to find the earlier.
+    let in_order = options.threads <= 1 || options.strip_components > 0;
+    let done = std::thread::scope(|scope| {
+        let pool = (!in_order).then(|| Pool::start(scope, &shared, options.threads));
+        let mut extractor = Extractor {
+            shared: &shared,
+            pool,
+            destination,
+            selection: Selection::new(paths),
+            filter: Filter::new(&options.include, &options.exclude),
+            sink,
+            places: Beneath::to_pass(Arc::clone(&root)),
+            first_names: Beneath::to_pass(Arc::clone(&root)),
+            root,
+            current: None,
+            path: Vec::new(),
+            open: Vec::new(),
+            finishing: VecDeque::new(),
+            unusable: Vec::new(),
+            skipping: false,
+            elsewhere: HashMap::new(),
+            ahead: ReadAhead::default(),
+            scratch: Vec::new(),
+            last: Vec::new(),
+            done: Extracted::default(),
+        };
+        extractor.run(was_empty).map(|()| extractor.done)
+    });
+    let (refused_xattrs, missing_xattrs) = shared.restorer.refused_xattrs();
+    done.map(|done| Extracted {
+        refused_xattrs,
+        missing_xattrs,
+        ..done
+    })
 }
 
 /// A directory that is not finished.
-struct Open {
+pub(super) struct Open {
     /// Length of its path, which is a prefix of the current one.
-    path_length: usize,
-    node: Node,
+    pub(super) path_length: usize,
+    /// Its entry; `None` if that is lost.
+    pub(super) node: Option<Node>,
     /// Whether its metadata is set at the end.
-    restore: bool,
+    pub(super) restore: bool,
 }
 
-struct Extractor<'a> {
-    image: &'a Image,
-    destination: &'a Path,
-    selection: Selection,
-    force: bool,
-    restorer: Restorer,
-    problem: &'a mut dyn FnMut(Error),
-    root: Arc<OwnedFd>,
-    places: Beneath,
-    first_names: Beneath,
-    /// The current directory, and those above it from the root on.
-    path: Vec<u8>,
-    open: Vec<Open>,
+/// A directory that waits for files in it to be made.
+pub(super) struct Finishing {
+    /// All files before this number.
+    pub(super) number: u64,
+    pub(super) path: Vec<u8>,
+    pub(super) node: Node,
+}
+
+pub(super) struct Extractor<'a> {
+    pub(super) shared: &'a Shared<'a>,
+    /// Threads that make files; without them, they are made at once.
+    pub(super) pool: Option<Pool>,
+    pub(super) destination: &'a Path,
+    pub(super) selection: Selection,
+    pub(super) filter: Filter<'a>,
+    pub(super) sink: &'a mut dyn FnMut(Outcome),
+    pub(super) root: Arc<OwnedFd>,
+    pub(super) places: Beneath,
+    pub(super) first_names: Beneath,
+    /// The directory that files are made in, with its path in the destination.
+    pub(super) current: Option<(Vec<u8>, Arc<OwnedFd>)>,
+    /// The current directory of the image, and those above it from the root on.
+    pub(super) path: Vec<u8>,
+    pub(super) open: Vec<Open>,
+    pub(super) finishing: VecDeque<Finishing>,
     /// Directories that could not be made; nothing below them is tried.
-    unusable: Vec<Vec<u8>>,
+    pub(super) unusable: Vec<Vec<u8>>,
     /// Whether the current directory lies below one of them.
-    skipping: bool,
-    /// Inodes whose first name is not selected, with the ordinal of the name that was extracted.
-    elsewhere: HashMap<Ino, u64>,
-    ahead: ReadAhead,
-    scratch: Vec<u8>,
-    done: Extracted,
+    pub(super) skipping: bool,
+    /// Inodes whose first name is not extracted, with the ordinal of the name that was.
+    pub(super) elsewhere: HashMap<Ino, u64>,
+    pub(super) ahead: ReadAhead,
+    pub(super) scratch: Vec<u8>,
+    /// Path of the last entry visited.
+    pub(super) last: Vec<u8>,
+    pub(super) done: Extracted,
 }
 
-fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
-    match parent {
-        [] => name.to_vec(),
-        parent => [parent, name].join(&b'/'),
-    }
-}
-
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    match path.iter().rposition(|&byte| byte == b'/') {
-        Some(slash) => (
-            path.get(..slash).unwrap_or_default(),
-            path.get(slash + 1..).unwrap_or_default(),
-        ),
-        None => (&[], path),
-    }
+/// What making an entry came to.
+enum Step {
+    /// This.
+    Done(Fate, Option<Error>),
+    /// Something that is not known yet.
+    Later,
+    /// Nothing, and that is as it should be.
+    Skipped,
 }
 
 impl Extractor<'_> {
     fn run(&mut self, was_empty: bool) -> Result<()> {
-        let root = self.image.root()?;
+        let image = self.shared.image;
         let whole = self.selection.holds(b"");
         self.open.push(Open {
             path_length: 0,
-            node: root,
+            node: image.root().ok(),
             // The mode of a directory like /tmp is not to be changed by what is put into it.
-            restore: whole && was_empty,
+            restore: whole && was_empty && self.shared.options.strip_components == 0,
         });
         for path in self.selection.paths().to_vec() {
-            match self.image.lookup(&path) {
+            if path.is_empty() {
+                self.done.directories +=
+                    u64::from(self.open.iter().any(|open| open.node.is_some()));
+                self.range(0..image.header().entries, &path)?;
+                continue;
+            }
+            match image.lookup(&path) {
                 Ok(Some(node)) => self.select(&path, &node)?,
                 Ok(None) => {
-                    let what = format!("is not in image {}", self.image.index_path().display());
+                    let what = format!("is not in image {}", image.index_path().display());
                     let error = Error::new(ErrorKind::NotFound, what);
-                    self.report(error.at_path(OsStr::from_bytes(&path)));
+                    let error = error.at_path(OsStr::from_bytes(&path));
+                    self.report(&path, Fate::Failed, Some(error));
                 }
-                Err(error) => self.report_about(&path, error),
+                // The way to it is damaged, but what is below it need not be.
+                Err(error) => {
+                    self.report_about(&path, Fate::Failed, error);
+                    self.range(0..image.header().entries, &path)?;
+                }
             }
         }
-        self.leave_to(b"", true);
-        Ok(())
+        self.leave_to(b"", true)?;
+        self.finish_all()
     }
 
     /// Extracts the entry at `path` and everything below it.
     fn select(&mut self, path: &[u8], node: &Node) -> Result<()> {
         let (parent, name) = split(path);
-        if path.is_empty() {
-            self.done.directories += 1;
-        } else {
-            self.enter_missing(parent)?;
-            self.entry(parent, name, node)?;
-        }
+        self.enter_missing(parent)?;
+        self.entry(parent, name, node)?;
         if node.is_directory() {
-            self.below(node)?;
+            let children = node.children;
+            let end = children.first.saturating_add(children.descendants);
+            self.range(children.first..end, path)?;
         }
         Ok(())
     }
 
-    /// Extracts everything below a directory.
-    fn below(&mut self, directory: &Node) -> Result<()> {
-        let children = directory.children;
-        let end = children.first.saturating_add(children.descendants);
-        let mut next = children.first;
-        while next < end {
-            let mut result = Ok(());
-            let image = self.image;
-            let walked = image.walk(next, &mut |parent, name, node| {
-                if node.ordinal >= end {
-                    return false;
+    /// Extracts the entries with ordinals in `range` that lie within `ancestor`.
+    fn range(&mut self, range: Range<u64>, ancestor: &[u8]) -> Result<()> {
+        let mut result = Ok(());
+        let image = self.shared.image;
+        image.walk_remains(range, &mut |remains| {
+            result = match remains {
+                // The root is there already.
+                Remains::Entry(.., node) if node.ordinal == 0 => Ok(()),
+                Remains::Entry(parent, name, node) => {
+                    let is_within = is_within(ancestor, parent) || join(parent, name) == ancestor;
+                    if is_within {
+                        self.entry(parent, name, node)
+                    } else {
+                        Ok(())
+                    }
                 }
-                next = node.ordinal + 1;
-                result = self.entry(parent, name, node);
-                result.is_ok()
-            });
-            result?;
-            match walked {
-                Ok(()) => return Ok(()),
-                Err(error) => {
-                    let readable = self.next_readable(next, end);
-                    self.done.problems += (readable - next).saturating_sub(1);
-                    self.report(Error::new(
-                        error.kind(),
-                        format!("{} entries are lost: {error}", readable - next),
-                    ));
-                    next = readable;
+                Remains::Lost(lost) => {
+                    self.report_lost(&lost);
+                    Ok(())
                 }
-            }
-        }
-        Ok(())
-    }
-
-    /// The first ordinal behind `lost`, whose page cannot be read, whose page can; `end` if there is none before.
-    fn next_readable(&self, lost: u64, end: u64) -> u64 {
-        let readable = |ordinal| self.image.node(Ino::from_ordinal(ordinal)).is_ok();
-        let (mut low, mut step) = (lost, 1);
-        let mut high = loop {
-            let probe = low.saturating_add(step).min(end);
-            if probe == end || readable(probe) {
-                break probe;
-            }
-            low = probe;
-            step *= 2;
-        };
-        while low + 1 < high {
-            let middle = low + (high - low) / 2;
-            if readable(middle) {
-                high = middle;
-            } else {
-                low = middle;
-            }
-        }
-        high
-    }
-
-    fn report(&mut self, error: Error) {
-        self.done.problems += 1;
-        (self.problem)(error);
-    }
-
-    fn target_path(&self, path: &[u8]) -> PathBuf {
-        if path.is_empty() {
-            return self.destination.to_path_buf();
-        }
-        self.destination.join(OsStr::from_bytes(path))
-    }
-
-    /// Reports what went wrong with the entry at `path`. An error that names another file keeps it in its text.
-    fn report_about(&mut self, path: &[u8], error: Error) {
-        let error = match error.path() {
-            Some(_) => Error::new(error.kind(), error.to_string()),
-            None => error,
-        };
-        let error = error.at_path(self.target_path(path));
-        self.report(error);
-    }
-
-    fn report_refused(&mut self, path: &[u8], (doing, errno): Refused) {
-        self.report_about(
-            path,
-            Error::new(ErrorKind::Io, format!("cannot {doing}")).caused_by(errno),
-        );
-    }
-
-    /// Makes the directories on the way to a selected path and enters them.
-    fn enter_missing(&mut self, path: &[u8]) -> Result<()> {
-        self.leave_to(path, false);
-        let mut done = self.path.len();
-        while done < path.len() {
-            let from = if done == 0 { 0 } else { done + 1 };
-            let rest = path.get(from..).unwrap_or_default();
-            let length = rest
-                .iter()
-                .position(|&byte| byte == b'/')
-                .unwrap_or(rest.len());
-            let name = rest.get(..length).unwrap_or_default();
-            let Some(node) = self.child(name) else {
-                return Ok(());
             };
-            let parent = self.path.clone();
-            self.entry(&parent, name, &node)?;
-            done = from + length;
-            self.enter(path.get(..done).unwrap_or_default(), node);
-        }
-        Ok(())
-    }
-
-    /// The child `name` of the current directory.
-    fn child(&mut self, name: &[u8]) -> Option<Node> {
-        let found = self.image.lookup_in(&self.open.last()?.node, name);
-        found.unwrap_or_else(|error| {
-            let path = join(&self.path, name);
-            self.report_about(&path, error);
-            None
-        })
-    }
-
-    fn enter(&mut self, path: &[u8], node: Node) {
-        self.path.clear();
-        self.path.extend_from_slice(path);
-        self.open.push(Open {
-            path_length: path.len(),
-            node,
-            restore: true,
+            result.is_ok()
         });
-    }
-
-    /// Leaves the directories that `path` does not lie in, and finishes each; with `all`, the root as well.
-    fn leave_to(&mut self, path: &[u8], all: bool) {
-        while let Some(open) = self.open.last() {
-            let own = self.path.get(..open.path_length).unwrap_or_default();
-            if is_within(own, path) && !all {
-                break;
-            }
-            let own = own.to_vec();
-            if let Some(open) = self.open.pop() {
-                if open.restore {
-                    self.finish_directory(&own, &open.node);
-                }
-            }
-            let length = self.open.last().map_or(0, |open| open.path_length);
-            self.path.truncate(length);
-        }
-    }
-
-    fn is_unusable(&self, path: &[u8]) -> bool {
-        self.unusable.iter().any(|own| is_within(own, path))
-    }
-
-    fn finish_directory(&mut self, path: &[u8], node: &Node) {
-        if self.is_unusable(path) {
-            return;
-        }
-        let xattrs = self.xattrs(path, node);
-        let (parent, name) = split(path);
-        let opened = if path.is_empty() {
-            Ok(None)
-        } else {
-            self.places.directory(parent).and_then(|directory| {
-                Place {
-                    directory,
-                    name,
-                    force: false,
-                }
-                .open_directory()
-                .map(Some)
-            })
-        };
-        match opened {
-            Ok(opened) => {
-                let directory = opened.as_ref().unwrap_or(&self.root).as_fd();
-                let restored = self
-                    .restorer
-                    .restore(Target::Open(directory), node, &xattrs);
-                if let Err(refused) = restored {
-                    self.report_refused(path, refused);
-                }
-            }
-            Err(errno) => self.report_refused(path, ("open this directory", errno)),
-        }
-    }
-
-    fn xattrs(&mut self, path: &[u8], node: &Node) -> Vec<(Vec<u8>, Vec<u8>)> {
-        if !self.restorer.wants_xattrs() || !node.has_xattrs() {
-            return Vec::new();
-        }
-        self.image.xattrs(node).unwrap_or_else(|error| {
-            self.report_about(path, error);
-            Vec::new()
-        })
-    }
-
-    /// Makes `parent` the current directory.
-    fn go_to(&mut self, parent: &[u8]) -> Result<()> {
-        if parent == self.path {
-            return Ok(());
-        }
-        self.leave_to(parent, false);
-        if parent.len() > self.path.len() {
-            let (above, name) = split(parent);
-            // In key order, a directory comes right behind all that leads to it; only behind lost pages not.
-            if above == self.path {
-                if let Some(node) = self.child(name) {
-                    self.enter(parent, node);
-                }
-            } else {
-                self.enter_missing(parent)?;
-            }
-        }
-        self.skipping = self.is_unusable(parent);
-        Ok(())
+        result
     }
 
     /// Extracts one entry, and nothing below it. Only what ends everything is an error.
     fn entry(&mut self, parent: &[u8], name: &[u8], node: &Node) -> Result<()> {
+        if self.shared.options.stop.load(Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::Interrupted, "interrupted"));
+        }
+        let path = join(parent, name);
+        if !self.filter.wants(parent, &path, node.is_directory()) {
+            return Ok(());
+        }
+        if self.filter.is_partial() {
+            self.enter_missing(parent)?;
+        }
         self.go_to(parent)?;
         if self.skipping {
             self.done.problems += 1;
             return Ok(());
         }
-        let path = join(parent, name);
-        match self.make(parent, name, &path, node) {
-            Ok(()) => {}
-            Err(error) if error.is_out_of_space() => {
-                return Err(error.at_path(self.target_path(&path)));
-            }
+        self.make_entry(name, path, node)
+    }
+
+    pub(super) fn make_entry(&mut self, name: &[u8], path: Vec<u8>, node: &Node) -> Result<()> {
+        let step = self.make(name, &path, node);
+        match step {
+            Ok(Step::Done(fate, None)) => self.report(&path, fate, None),
+            Ok(Step::Done(fate, Some(error))) => self.report_about(&path, fate, error),
+            Ok(Step::Later | Step::Skipped) => {}
+            Err(error) if ends_all(&error) => return Err(self.about(&path, error)),
             Err(error) => {
-                if node.is_directory() && self.unusable.len() < MOST_UNUSABLE {
-                    self.unusable.push(path.clone());
+                if node.is_directory() {
+                    self.give_up_below(&path);
                 }
-                self.report_about(&path, error);
+                self.report_about(&path, Fate::Failed, error);
             }
         }
+        self.last = path;
         Ok(())
     }
 
-    fn make(&mut self, parent: &[u8], name: &[u8], path: &[u8], node: &Node) -> Result<()> {
-        if name.is_empty() || name == b"." || name == b".." || name.contains(&b'/') {
+    /// Makes an entry; an error is one of the destination.
+    fn make(&mut self, name: &[u8], path: &[u8], node: &Node) -> Result<Step> {
+        if !is_safe(name) {
             return Err(Error::corrupt("name leads elsewhere"));
         }
+        let Some(target) = self.target(path) else {
+            return Ok(Step::Skipped);
+        };
+        let (parent, _) = split(target);
+        if node.kind().is_device() && !self.shared.options.devices {
+            return Ok(Step::Skipped);
+        }
+        let skip = self.shared.options.existing == Existing::Skip;
+        match self.make_in(parent, name, path, node) {
+            Err(error) if skip && error.kind() == ErrorKind::Exists => Ok(Step::Skipped),
+            step => step,
+        }
+    }
+
+    fn make_in(&mut self, parent: &[u8], name: &[u8], path: &[u8], node: &Node) -> Result<Step> {
         if node.ino != Ino::from_ordinal(node.ordinal) && self.link(parent, name, node)? {
             self.done.hard_links += 1;
-            return Ok(());
+            return Ok(Step::Done(Fate::Whole, None));
         }
-        let xattrs = self.xattrs(path, node);
-        let directory = self.places.directory(parent).map_err(|errno| {
-            Error::new(ErrorKind::Io, "cannot open its directory").caused_by(errno)
-        })?;
+        if node.kind() == Kind::File {
+            return self.make_file(parent, name, path, node);
+        }
+        let directory = self.places.directory(parent).map_err(open_failed)?;
         let place = Place {
             directory,
             name,
-            force: self.force,
+            existing: self.shared.options.existing,
         };
-        let restored = match node.kind() {
+        match node.kind() {
             Kind::Directory => {
                 place.make_directory()?;
                 self.done.directories += 1;
@@ -419,76 +311,41 @@ impl Extractor<'_> {
                 if node.children.count == 0 {
                     self.finish_directory(path, node);
                 }
-                return Ok(());
-            }
-            Kind::File => {
-                self.ahead.advance(self.image, node);
-                let file = place.make_file()?;
-                if let Err(error) = contents::write(self.image, node, &file, &mut self.scratch) {
-                    // Half a file looks like a whole one.
-                    let _ = place.remove();
-                    return Err(error);
-                }
-                self.done.files += 1;
-                self.done.bytes = self.done.bytes.saturating_add(node.size);
-                let target = Target::Open(file.as_fd());
-                self.restorer.restore(target, node, &xattrs)
+                return Ok(Step::Later);
             }
             Kind::Symlink => {
-                place.make_symlink(&self.image.read_link(node)?)?;
+                let target = match self.shared.image.read_link(node) {
+                    Ok(target) => target,
+                    Err(error) => return Ok(Step::Done(Fate::MetadataOnly, Some(error))),
+                };
+                place.make_symlink(&target)?;
                 self.done.symlinks += 1;
-                let target = Target::Named(directory, name);
-                self.restorer.restore(target, node, &xattrs)
             }
-            Kind::Fifo | Kind::Socket | Kind::CharDevice | Kind::BlockDevice => {
+            _ => {
                 place.make_special(node)?;
                 self.done.others += 1;
-                let target = Target::Named(directory, name);
-                self.restorer.restore(target, node, &xattrs)
             }
-        };
-        if let Err(refused) = restored {
-            self.report_refused(path, refused);
         }
-        Ok(())
+        let (fate, error) = self.shared.restore(Target::Named(directory, name), node);
+        Ok(Step::Done(fate, error))
     }
 
-    /// Makes `name` a further name of a file that was extracted; says no if there is none.
-    fn link(&mut self, parent: &[u8], name: &[u8], node: &Node) -> Result<bool> {
-        let mut first = self.image.path_of(node.ino)?;
-        if !self.selection.holds(&first) {
-            if let Some(&ordinal) = self.elsewhere.get(&node.ino) {
-                first = self.image.path_of(Ino::from_ordinal(ordinal))?;
-            } else {
-                if self.elsewhere.len() < MOST_REMEMBERED {
-                    self.elsewhere.insert(node.ino, node.ordinal);
-                }
-                return Ok(false);
-            }
-        }
-        let (first_parent, first_name) = split(&first);
-        let Ok(from) = self.first_names.directory(first_parent) else {
-            return Ok(false);
+    fn make_file(&mut self, parent: &[u8], name: &[u8], path: &[u8], node: &Node) -> Result<Step> {
+        self.ahead.advance(self.shared.image, node);
+        let job = Job {
+            directory: self.current_directory(parent)?,
+            name: name.to_vec(),
+            path: path.to_vec(),
+            node: node.clone(),
         };
-        if !is_extracted(from, first_name, node) {
-            return Ok(false);
+        let mut made = Vec::new();
+        match &mut self.pool {
+            // A further name can only be made when the first is there.
+            Some(pool) if node.links <= 1 => pool.submit(job, &mut |file| made.push(file)),
+            _ => made.push(self.shared.make(job, &mut self.scratch)),
         }
-        let directory = self.places.directory(parent).map_err(|errno| {
-            Error::new(ErrorKind::Io, "cannot open its directory").caused_by(errno)
-        })?;
-        Place {
-            directory,
-            name,
-            force: self.force,
-        }
-        .make_link(from, first_name)
-        // A file system without hard links, or with too few, gets copies.
-        .map_or_else(
-            |error| match error.kind() {
-                ErrorKind::Exists => Err(error),
-                _ => Ok(false),
-            },
-            |()| Ok(true),
-        )
+        self.take(made)?;
+        self.finish_ready();
+        Ok(Step::Later)
     }
 }

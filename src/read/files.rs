@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes that can be read at any offset. Files are; tests bring their own, which fail or lie.
@@ -54,6 +55,20 @@ impl ReadAt for Vec<u8> {
 
     fn length(&self) -> io::Result<u64> {
         Ok(self.len() as u64)
+    }
+}
+
+impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        (**self).read_exact_at(buffer, offset)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        (**self).length()
+    }
+
+    fn will_need(&self, offset: u64, length: u64) {
+        (**self).will_need(offset, length);
     }
 }
 

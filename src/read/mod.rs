@@ -13,6 +13,7 @@ mod listing;
 mod node;
 mod open;
 mod pages;
+mod remains;
 mod reopening;
 mod tree;
 mod verify;
@@ -21,7 +22,10 @@ pub use ahead::ReadAhead;
 pub use files::ReadAt;
 pub use listing::{Listed, WalkVisit};
 pub use node::{Children, Extent, Node};
+pub(crate) use open::open_repaired;
 pub use open::{DEFAULT_CACHE_BYTES, OpenOptions};
+pub(crate) use remains::LOST_OWNER;
+pub use remains::{LOST_AND_FOUND, LostEntries, Remains};
 pub use verify::{Fault, Verified, VerifyOptions};
 
 use crate::entry::{Ino, Kind};
@@ -70,6 +74,15 @@ pub struct Image {
     contents: Contents,
     spans: Vec<Span>,
     hole_maps: HoleMaps,
+}
+
+/// Why a path is not known in full.
+struct LostAbove {
+    /// The entry on the path that cannot be read.
+    ordinal: u64,
+    /// The names below it.
+    below: Vec<Vec<u8>>,
+    error: Error,
 }
 
 impl Image {
@@ -288,11 +301,25 @@ impl Image {
     }
 
     fn path_of_ordinal(&self, ordinal: u64) -> Result<Vec<u8>> {
+        self.path_above(ordinal).map_err(|lost| lost.error)
+    }
+
+    fn path_above(&self, ordinal: u64) -> std::result::Result<Vec<u8>, LostAbove> {
         let mut components: Vec<Vec<u8>> = Vec::new();
         let mut at = ordinal;
         // The ordinal falls with each step, as the page decoder made sure, so this ends.
         let mut path = loop {
-            let (leaf, index) = tree::find_ordinal(&self.store, at)?;
+            let (leaf, index) = match tree::find_ordinal(&self.store, at) {
+                Ok(found) => found,
+                Err(error) => {
+                    components.reverse();
+                    return Err(LostAbove {
+                        ordinal: at,
+                        below: components,
+                        error,
+                    });
+                }
+            };
             let mut name = Vec::new();
             leaf.page.name_into(index, &mut name);
             components.push(name);

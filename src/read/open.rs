@@ -183,6 +183,26 @@ impl OpenOptions {
     }
 }
 
+/// Opens an image whose index was put together again, with volumes that may be damaged: nothing of these is looked
+/// at before it is needed. Errors name the index by `path`.
+pub(crate) fn open_repaired(
+    index: Box<dyn ReadAt>,
+    path: &Path,
+    volumes: Vec<(PathBuf, Box<dyn ReadAt>)>,
+) -> Result<Image> {
+    let index = Part::new(index, path, 0);
+    let length = index.file_length()?;
+    let (header, table, spans) = load_index(&index, length)?;
+    let volumes = volumes.into_iter().zip(&spans);
+    let volumes = volumes.map(|((path, bytes), &span)| Volume {
+        part: Part::new(bytes, &path, 0),
+        span,
+    });
+    let contents = Contents::new(volumes.collect(), header.chunk_shift);
+    let store = PageStore::new(index, header, table, DEFAULT_CACHE_BYTES);
+    Ok(Image::new(store, contents, spans))
+}
+
 type Index = (Header, Arc<[(Attributes, Kind)]>, Vec<Span>);
 
 /// Reads header and small sections of an index of `length` bytes.
@@ -312,7 +332,8 @@ fn check_wanted(part: &Part, wanted: &Identity, span: Span) -> Result<()> {
     Ok(())
 }
 
-/// Opens the volume at `path`, or under its pending name if an interrupted `pack` left it there.
+/// Opens the volume at `path`, or under its pending name if an interrupted `pack` left it there: then whatever
+/// has the final name, whole or not, is of another image.
 fn open_volume(path: &Path, wanted: &Identity, span: Span) -> Result<Part> {
     let open = |path: &Path| {
         let part = Part::open(path)?;
@@ -320,13 +341,13 @@ fn open_volume(path: &Path, wanted: &Identity, span: Span) -> Result<Part> {
         Ok(part)
     };
     open(path).or_else(|error: Error| {
-        let missing = matches!(
-            error.kind(),
-            ErrorKind::Mismatch | ErrorKind::Io | ErrorKind::NotAnImage
-        );
         let pending = image::pending_path(path, &wanted.uuid);
-        if missing && pending.exists() {
-            return open(&pending);
+        if pending.exists() {
+            // A pending volume that is no better says nothing about the one that was asked for.
+            match open(&pending) {
+                Err(_) if path.exists() => {}
+                opened => return opened,
+            }
         }
         if error.kind() == ErrorKind::Io && !path.exists() {
             return Err(Error::new(

@@ -23,6 +23,18 @@ impl Leaf {
 
 /// Goes down the tree; `choose` picks a child in each inner page.
 pub(super) fn descend(store: &PageStore, choose: impl Fn(&InnerPage) -> usize) -> Result<Leaf> {
+    let (number, expected) = leaf_number(store, choose)?;
+    Ok(Leaf {
+        number,
+        page: store.leaf(number, expected)?,
+    })
+}
+
+/// The leaf page that the inner pages lead to, and what they say of it; it is not read.
+pub(super) fn leaf_number(
+    store: &PageStore,
+    choose: impl Fn(&InnerPage) -> usize,
+) -> Result<(u64, Option<Expected>)> {
     let header = store.header();
     let mut number = header.root_page();
     let mut expected = None;
@@ -38,10 +50,7 @@ pub(super) fn descend(store: &PageStore, choose: impl Fn(&InnerPage) -> usize) -
             position: child.position,
         });
     }
-    Ok(Leaf {
-        number,
-        page: store.leaf(number, expected)?,
-    })
+    Ok((number, expected))
 }
 
 /// The leaf page that holds the entry at `ordinal`, and its index there.

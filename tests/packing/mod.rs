@@ -234,3 +234,25 @@ pub(crate) fn flip(path: &Path, offset: u64) {
     file.read_exact_at(&mut byte, offset).unwrap();
     file.write_all_at(&[byte[0] ^ 0xff], offset).unwrap();
 }
+
+/// Asserts that two trees are the same: packed with one identity, they are the same bytes.
+pub(crate) fn assert_same_tree(scene: &Scene, a: &Path, b: &Path) {
+    let images = [scene.at("first.dgfs"), scene.at("second.dgfs")];
+    pack(a, &images[0]);
+    pack(b, &images[1]);
+    let listings = images
+        .each_ref()
+        .map(|image| dgfs(&[&"ls", &"-lR", image]).fine());
+    assert_eq!(listings[0].text(), listings[1].text());
+    let bytes = images.each_ref().map(|image| fs::read(image).unwrap());
+    assert!(bytes[0] == bytes[1], "extended attributes or links differ");
+    for name in ["first.dgfs", "second.dgfs"] {
+        fs::remove_file(scene.at(name)).unwrap();
+    }
+    let volumes = ["first.dgfs.data", "second.dgfs.data"];
+    let bytes = volumes.map(|name| fs::read(scene.at(name)).unwrap());
+    assert!(bytes[0] == bytes[1], "contents differ");
+    for name in volumes {
+        fs::remove_file(scene.at(name)).unwrap();
+    }
+}
