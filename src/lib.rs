@@ -12,7 +12,7 @@
 //! - [`format`] is what those bytes mean, shared by writer and reader, and [`image`] what the files
 //!   they lie in are called;
 //! - [`read`] answers lookups, listings and reads from an image, and verifies it;
-//! - [`extract`] turns an image into a directory tree again;
+//! - [`extract`] turns an image into a directory tree again, [`salvage`] what is left of a damaged one;
 //! - [`fs`] is the file system without a kernel, [`mount`] its FUSE service.
 //!
 //! # Example
@@ -68,6 +68,7 @@ pub mod image;
 #[cfg(feature = "mount")]
 pub mod mount;
 pub mod read;
+pub mod salvage;
 pub mod sort;
 pub mod source;
 

@@ -57,13 +57,13 @@ impl Level {
 
 /// Receives leaf pages in order, and turns them into inner pages at the end.
 #[derive(Debug)]
-pub(super) struct InnerLevels {
+pub(crate) struct InnerLevels {
     leaves: Level,
     scratch_dir: PathBuf,
 }
 
 impl InnerLevels {
-    pub(super) fn new(scratch_dir: &Path) -> Self {
+    pub(crate) fn new(scratch_dir: &Path) -> Self {
         Self {
             leaves: Level::new(scratch_dir),
             scratch_dir: scratch_dir.to_path_buf(),
@@ -76,7 +76,7 @@ impl InnerLevels {
     }
 
     /// Adds the next leaf page.
-    pub(super) fn push(
+    pub(crate) fn push(
         &mut self,
         number: u64,
         first_ordinal: u64,
@@ -91,7 +91,7 @@ impl InnerLevels {
 
     /// Hands all inner pages to `write` with their numbers, which begin behind `leaf_pages`; returns how many
     /// pages and levels there are.
-    pub(super) fn finish(
+    pub(crate) fn finish(
         &mut self,
         leaf_pages: u64,
         write: &mut dyn FnMut(u64, [u8; PAGE_SIZE]) -> Result<()>,

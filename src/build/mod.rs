@@ -15,7 +15,7 @@ mod directory_counts;
 mod hard_links;
 mod identity;
 pub mod index;
-mod inner_levels;
+pub(crate) mod inner_levels;
 mod mode_changes;
 mod options;
 pub mod output;

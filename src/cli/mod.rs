@@ -27,6 +27,7 @@ mod overrides;
 mod pack;
 mod progress;
 mod reindex;
+mod salvage;
 mod selection;
 mod size;
 mod stat;
@@ -86,6 +87,8 @@ enum Command {
     Verify(verify::Args),
     /// Recover an index from the copy in volume 0.
     Reindex(reindex::Args),
+    /// Extract what is left of a damaged image, and list what is not.
+    Salvage(salvage::Args),
     /// Take a mounted image off its directory.
     #[cfg(feature = "mount")]
     Umount(umount::Args),
@@ -131,6 +134,7 @@ impl Cli {
             Command::Umount(args) => umount::run(&args),
             Command::Verify(args) => verify::run(&args, self.quiet),
             Command::Reindex(args) => reindex::run(&args),
+            Command::Salvage(args) => salvage::run(&args, self.quiet),
         }
     }
 }

@@ -24,5 +24,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         faults += 1;
         super::complain(&fault);
     })?;
+    if faults > 0 {
+        super::complain(&format_args!(
+            "{}: {faults} pages of the copy are damaged; where the old index is left, or parts of it, \
+             `dgfs salvage --index` mends what it can",
+            args.volume.display()
+        ));
+    }
     Ok(super::exit_code(faults))
 }

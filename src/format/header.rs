@@ -36,7 +36,7 @@ pub const FEATURE_HOLES: u64 = 1 << 0;
 pub const FEATURE_TIMES: u64 = 1 << 1;
 
 /// Features of the third class that this reader knows.
-const KNOWN_FEATURES: u64 = FEATURE_HOLES | FEATURE_TIMES;
+pub(crate) const KNOWN_FEATURES: u64 = FEATURE_HOLES | FEATURE_TIMES;
 
 /// A part of the index behind its pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

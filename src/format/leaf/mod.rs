@@ -4,12 +4,14 @@
 //! [`LeafRow`] one entry of it.
 
 mod build;
+mod outline;
 mod page;
 mod row;
 mod times;
 mod values;
 
 pub use build::{LeafBuilder, NewEntry, NewTarget};
+pub use outline::{Outline, OutlinedRun};
 pub use page::{LeafPage, Run};
 pub use row::{LeafRow, RowCursor, Target};
 

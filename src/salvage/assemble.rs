@@ -1,0 +1,198 @@
+//! Puts an index together from what is left of it: the same bytes as before if everything is left somewhere.
+
+use std::path::Path;
+
+use super::Repairs;
+use super::blobs::{self, Blobs};
+use super::copies::Copies;
+use super::leaves::Leaves;
+use super::skeleton::Skeleton;
+use crate::Result;
+use crate::build::output::Output;
+use crate::format::checksum::{crc, page_is_sound, seal_page};
+use crate::format::header::{self, Header, Section};
+use crate::format::inner::InnerPage;
+use crate::format::{PAGE_BYTES, VERSION_MINOR, attributes, blob, volume};
+
+/// Bytes of a section copied at once.
+const STEP: usize = 1 << 20;
+
+struct Assembly<'a> {
+    copies: &'a Copies,
+    skeleton: &'a Skeleton,
+    out: &'a Output,
+    at: u64,
+    sections: Vec<Section>,
+}
+
+/// Writes the index to `out`, which is empty, and returns its header. Scratch goes to the directory `scratch`.
+pub(super) fn assemble(
+    copies: &Copies,
+    skeleton: &Skeleton,
+    out: &Output,
+    scratch: &Path,
+    repairs: &mut Repairs,
+) -> Result<Header> {
+    let mut leaves = Leaves::new(copies, skeleton, out, scratch);
+    leaves.copy()?;
+    let counts = leaves.counts;
+    repairs.leaf_pages = skeleton.leaf_pages;
+    repairs.lost_leaf_pages = leaves.lost;
+    repairs.mended_pages = leaves.mended;
+    let mut assembly = Assembly {
+        copies,
+        skeleton,
+        out,
+        at: 0,
+        sections: Vec::new(),
+    };
+    let (inner_pages, levels) = if let Some(inner) = assembly.copy_inner_pages(repairs)? {
+        inner
+    } else {
+        repairs.inner_pages_rebuilt = true;
+        let levels = &mut leaves.levels;
+        levels.finish(skeleton.leaf_pages, &mut |number, mut page| {
+            seal_page(&skeleton.uuid, number, &mut page);
+            out.write_at(&page, number * PAGE_BYTES)
+        })?
+    };
+    assembly.at = (1 + skeleton.leaf_pages + inner_pages) * PAGE_BYTES;
+    let blobs = assembly.add_sections()?;
+    repairs.lost_blobs = blobs.lost;
+    let header = Header {
+        index_length: assembly.at + PAGE_BYTES,
+        inner_pages,
+        levels,
+        sections: assembly.sections,
+        ..skeleton.header.clone().unwrap_or_else(|| {
+            let lost = counts.entries() - counts.end.min(counts.entries());
+            let found = counts.files + counts.directories + counts.symlinks + counts.others;
+            let entries = counts.entries().max(found + lost);
+            Header {
+                version_minor: VERSION_MINOR,
+                features_optional: 0,
+                features_warn: 0,
+                // What the pages use is not known; what this writer knows it can read.
+                features_required: header::KNOWN_FEATURES,
+                uuid: skeleton.uuid,
+                index_length: 0,
+                entries,
+                // Of lost entries, the kind is lost; a header has to count them somewhere.
+                files: entries - counts.directories.max(1) - counts.symlinks - counts.others,
+                directories: counts.directories.max(1),
+                symlinks: counts.symlinks,
+                others: counts.others,
+                data_bytes: counts.data_bytes,
+                stored_bytes: counts.stored_bytes,
+                leaf_pages: skeleton.leaf_pages,
+                inner_pages: 0,
+                levels: 0,
+                chunk_shift: skeleton.chunk_shift,
+                sections: Vec::new(),
+            }
+        })
+    };
+    let page = header.encode();
+    out.write_at(&page, 0)?;
+    out.write_at(&page, assembly.at)?;
+    Ok(header)
+}
+
+impl Assembly<'_> {
+    /// Copies the inner pages, if every one of them is whole somewhere; how many there are, and levels of them.
+    fn copy_inner_pages(&self, repairs: &mut Repairs) -> Result<Option<(u64, u32)>> {
+        let Some(header) = &self.skeleton.header else {
+            return Ok(None);
+        };
+        for number in header.leaf_pages + 1..=header.root_page() {
+            let page = self.copies.page(number, |page| {
+                let sound = page_is_sound(&header.uuid, number, page);
+                let whole = sound && InnerPage::decode(page).is_ok();
+                whole.then(|| Box::new(*page))
+            });
+            let Some((place, page)) = page else {
+                return Ok(None);
+            };
+            repairs.mended_pages += u64::from(place > 0);
+            self.out.write_at(page.as_slice(), number * PAGE_BYTES)?;
+        }
+        Ok(Some((header.inner_pages, header.levels)))
+    }
+
+    fn add_sections(&mut self) -> Result<Blobs> {
+        let mut rows = Vec::new();
+        for (row, _) in self.skeleton.table.rows.iter() {
+            row.encode_into(&mut rows);
+        }
+        let mut spans = Vec::new();
+        for span in &self.skeleton.spans {
+            span.encode_into(&mut spans);
+        }
+        let header = self.skeleton.header.as_ref();
+        let old: Vec<Section> = header.map_or_else(Vec::new, |header| header.sections.clone());
+        self.add(attributes::SECTION, &rows, attributes::ROW)?;
+        self.add(volume::SECTION, &spans, volume::ROW)?;
+        let mut found = Blobs::default();
+        if let Some((start, length)) = self.skeleton.blobs {
+            let told = old.iter().find(|section| section.kind == blob::SECTION);
+            found = blobs::copy(
+                self.copies,
+                start,
+                length,
+                told.is_some(),
+                self.out,
+                self.at,
+            )?;
+            if found.length > 0 {
+                self.push(Section {
+                    kind: blob::SECTION,
+                    crc: 0,
+                    offset: self.at,
+                    length: found.length,
+                    rows: told.map_or(found.whole, |section| section.rows),
+                });
+            }
+        }
+        let known = [attributes::SECTION, volume::SECTION, blob::SECTION];
+        for section in old
+            .into_iter()
+            .filter(|section| !known.contains(&section.kind))
+        {
+            self.copy_section(section)?;
+        }
+        Ok(found)
+    }
+
+    fn add(&mut self, kind: u32, bytes: &[u8], row: usize) -> Result<()> {
+        self.out.write_at(bytes, self.at)?;
+        self.push(Section {
+            kind,
+            crc: crc(bytes),
+            offset: self.at,
+            length: bytes.len() as u64,
+            rows: (bytes.len() / row) as u64,
+        });
+        Ok(())
+    }
+
+    fn push(&mut self, section: Section) {
+        self.at = (self.at + section.length).next_multiple_of(PAGE_BYTES);
+        self.sections.push(section);
+    }
+
+    /// Copies a section of a kind that is not known here as it is.
+    fn copy_section(&mut self, section: Section) -> Result<()> {
+        for done in (0..section.length).step_by(STEP) {
+            let step = usize::try_from(section.length - done).map_or(STEP, |left| left.min(STEP));
+            let offset = section.offset.saturating_add(done);
+            if let Some(bytes) = self.copies.versions(offset, step).first() {
+                self.out.write_at(bytes, self.at + done)?;
+            }
+        }
+        self.push(Section {
+            offset: self.at,
+            ..section
+        });
+        Ok(())
+    }
+}
