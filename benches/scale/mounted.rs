@@ -72,7 +72,8 @@ impl Mount {
 
     /// The counters so far, which the server writes on a signal.
     fn counters(&self) -> Result<Value> {
-        let _ = fs::remove_file(&self.stats);
+        // The server holds the file, so it is emptied, not removed, to know the answer from an earlier one.
+        fs::write(&self.stats, "").map_err(failed(&self.stats, "empty"))?;
         let pid = rustix::process::Pid::from_child(&self.server);
         rustix::process::kill_process(pid, rustix::process::Signal::USR1)
             .map_err(|errno| failed(&self.stats, "ask for")(errno.into()))?;

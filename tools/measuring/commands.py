@@ -1,12 +1,10 @@
 """Running programs, and what they cost."""
 
 import os
-import resource
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 
 
@@ -33,31 +31,33 @@ def run(*words, quiet=True, accept=(0,), **options):
     return done.stdout
 
 
+TIME = "/usr/bin/time"
+
+
 def timed(*words, accept=(0,), shell=False):
-    """Runs a program and measures it, its children included."""
-    with tempfile.TemporaryFile() as output:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        begun = time.monotonic()
-        program = words[0] if shell else [str(word) for word in words]
+    """Runs a program and measures it, its children included.
+
+    Through time(1), since a child of ours begins with our own memory as its peak.
+    """
+    program = ["sh", "-c", words[0]] if shell else [str(word) for word in words]
+    with tempfile.NamedTemporaryFile("r") as answer, tempfile.TemporaryFile() as output:
+        command = [TIME, "--quiet", "-o", answer.name, "-f", "%e %U %S %M", *program]
         child = subprocess.Popen(
-            program, stdin=subprocess.DEVNULL, stdout=output, stderr=output, shell=shell, start_new_session=True
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
         try:
-            _, status, usage = os.wait4(child.pid, 0)
+            code = child.wait()
         except BaseException:
             # With all it started, or what it writes to could not be unmounted.
             os.killpg(child.pid, signal.SIGKILL)
             child.wait()
             raise
-        wall = time.monotonic() - begun
-        child.returncode = os.waitstatus_to_exitcode(status)
-        if child.returncode not in accept:
+        if code not in accept:
             output.seek(0)
             said = output.read().decode(errors="replace").strip().splitlines()[-3:]
-            raise Failed(f"{' '.join(map(str, words))}: exit code {child.returncode}: {' / '.join(said)}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Cost(wall, cpu, usage.ru_maxrss / 1024)
+            raise Failed(f"{' '.join(map(str, words))}: exit code {code}: {' / '.join(said)}")
+        wall, user, system, peak_kib = map(float, answer.read().split())
+    return Cost(wall, user + system, peak_kib / 1024)
 
 
 def has(program):

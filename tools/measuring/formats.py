@@ -295,17 +295,17 @@ class Dgfs(DaemonFormat):
 
     def requests(self):
         """The daemon's counters; the file is written on a signal."""
-        if os.path.exists(self.stats):
-            os.remove(self.stats)
+        # The daemon holds the file, so it is emptied, not removed, to know the answer from an earlier one.
+        with open(self.stats, "w", encoding="ascii"):
+            pass
         os.kill(self.pid, 10)
         until = time.monotonic() + 5
         while time.monotonic() < until:
             try:
                 with open(self.stats, encoding="ascii") as file:
                     text = file.read()
-                if text.endswith("\n"):
-                    return json.loads(text)
-            except FileNotFoundError:
+                return json.loads(text)
+            except ValueError:
                 pass
             time.sleep(0.005)
         raise Failed("dgfs wrote no statistics")
