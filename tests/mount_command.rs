@@ -335,7 +335,7 @@ fn what_cannot_be_mounted_is_said_with_exit_code_2() {
     fs::write(scene.path("short.dgfs"), &index[..index.len() - 4096]).unwrap();
     fs::copy(scene.volume(), scene.path("short.dgfs.data")).unwrap();
     fs::write(scene.path("lonely.dgfs"), &index).unwrap();
-    let cases: [(&[&str], &str); 13] = [
+    let cases: [(&[&str], &str); 14] = [
         (
             &["tree.dgfs", "no/such/point"],
             "no/such/point: the mount point does not exist",
@@ -365,6 +365,10 @@ fn what_cannot_be_mounted_is_said_with_exit_code_2() {
         (
             &["tree.dgfs", point, "-o", "log=no/such/log"],
             "no/such/log: cannot open",
+        ),
+        (
+            &["tree.dgfs", point, "-o", "stats=no/such/statistics"],
+            "no/such/statistics: cannot open",
         ),
         (&["tree.dgfs", point, "--no-such"], "--no-such"),
     ];

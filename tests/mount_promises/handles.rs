@@ -128,5 +128,9 @@ fn handles_outlive_caches_and_mounts() {
         opened.contains("a\tStale file handle"),
         "the old number of the root: {opened}"
     );
+    for outside in ["d/y", "d/150"] {
+        let refused = format!("{outside}\tStale file handle");
+        assert!(opened.contains(&refused), "{opened}");
+    }
     assert!(opened.contains("in a/b/x"), "{opened}");
 }

@@ -165,3 +165,36 @@ fn a_part_shown_to_its_owner() {
         grep -q 'no such directory' world/complaint",
     );
 }
+
+#[test]
+fn a_line_of_fstab_mounts() {
+    needs_mount!("a_line_of_fstab_mounts", "unshare", "setpriv", "umount");
+    let scene = Scene::new(tree);
+    let has_overlay =
+        fs::read_to_string("/proc/filesystems").is_ok_and(|list| list.contains("\toverlay"));
+    if !has_overlay {
+        println!("SKIPPED a_line_of_fstab_mounts: no overlayfs to put a helper into /sbin with");
+        return;
+    }
+    succeeds(
+        &scene,
+        "mkdir world/upper world/work
+        mount -t overlay overlay -o lowerdir=/sbin,upperdir=world/upper,workdir=world/work /sbin
+        ln -s $PWD/dgfs /sbin/mount.fuse.dgfs
+        cat > world/fstab <<END
+$PWD/tree.dgfs $PWD/home fuse.dgfs allow_other,nofail,_netdev,noatime,x-systemd.automount,subdir=part,noexec 0 0
+END
+        mount -T world/fstab $PWD/home
+        test \"$(user 65534 cat home/sub/file)\" = hello
+        findmnt -n -o FSTYPE,OPTIONS home | grep -q '^fuse.dgfs *ro,nosuid,nodev,noexec,noatime,'
+        umount home
+        test ! -e home/sub
+        mount -a -T world/fstab
+        test -e home/sub
+        ! mount -T world/fstab -o remount,rw home 2>world/complaint
+        grep -q 'unmount and mount again' world/complaint
+        umount home
+        mount -t fuse.dgfs tree.dgfs home -o ro
+        test -e home/part/sub; umount home",
+    );
+}
