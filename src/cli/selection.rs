@@ -15,7 +15,7 @@ use dgfs::{Error, Result};
 pub(super) struct SelectionArgs {
     /// Leave out what PATTERN matches, directories with all below. `*` and `?` match within a name,
     /// `**` across directories, [a-z] and {a,b} choose, a backslash quotes. A pattern matches from
-    /// any directory on; from SOURCE if it begins with `/`; only directories if it ends with `/`.
+    /// any directory on; from SOURCE if it begins with `/` or `./`; only directories if it ends with `/`.
     #[arg(long, value_name = "PATTERN")]
     exclude: Vec<String>,
     /// Leave out what the patterns in FILE match, one on each line; `-` is standard input. Empty

@@ -39,7 +39,7 @@ pub const VCS_PATTERNS: &[&str] = &[
 ///
 /// `*` and `?` match within one name, `**` across directories, `[a-z]` one of several characters,
 /// `{a,b}` one of several texts; a backslash takes a character literally. A pattern matches from
-/// any directory on, or from the root if it begins with `/`. With a `/` at its end it matches
+/// any directory on, or from the root if it begins with `/` or `./`. With a `/` at its end it matches
 /// directories only.
 #[derive(Debug, Clone, Default)]
 pub struct PathPatterns {
@@ -57,10 +57,13 @@ impl PathPatterns {
                 Some(body) => (body, &mut directories),
                 None => (pattern, &mut all),
             };
-            let glob = match body.strip_prefix('/') {
+            let anchored = body.strip_prefix('/').or_else(|| body.strip_prefix("./"));
+            let glob = match anchored {
                 Some("") => return Err(refused(pattern, &"it matches nothing")),
                 Some(rest) => path_glob(pattern, rest)?,
-                None if body.is_empty() => return Err(refused(pattern, &"it is empty")),
+                None if matches!(body, "" | ".") => {
+                    return Err(refused(pattern, &"it matches nothing"));
+                }
                 None if body == "**" || body.starts_with("**/") => path_glob(pattern, body)?,
                 None => path_glob(pattern, &format!("**/{body}"))?,
             };
@@ -142,6 +145,7 @@ mod tests {
         let cases: &[(&str, &[&str], &[&str])] = &[
             ("*.o", &["a.o", "x/a.o", "x/.o"], &["a.oo", "a.o/b"]),
             ("/*.o", &["a.o"], &["x/a.o"]),
+            ("./x/*.o", &["x/a.o"], &["a.o", "x/x/a.o"]),
             ("a/*.o", &["a/b.o", "x/a/b.o"], &["a/x/b.o", "a.o"]),
             ("/a/**/*.o", &["a/b.o", "a/x/y/b.o"], &["x/a/b.o"]),
             ("**/cache", &["cache", "a/cache"], &["a/cached"]),
@@ -182,7 +186,7 @@ mod tests {
 
     #[test]
     fn what_is_no_pattern_is_refused_by_name() {
-        for pattern in ["", "/", "a[", "{a"] {
+        for pattern in ["", "/", "./", "a[", "{a"] {
             let error = PathPatterns::new([pattern]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
             assert!(
