@@ -68,7 +68,10 @@ fn walk_all(
         root,
         &options,
         &mut |event| {
-            events.push(event);
+            // That comes whenever the machine is slow.
+            if !matches!(event, WalkEvent::Waiting) {
+                events.push(event);
+            }
             Ok(())
         },
         &mut |record| {
