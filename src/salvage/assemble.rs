@@ -70,7 +70,8 @@ pub(super) fn assemble(
             let entries = counts.entries().max(found + lost);
             Header {
                 version_minor: VERSION_MINOR,
-                features_optional: 0,
+                // To look for ACLs in vain is slow; not to look for them lets people in.
+                features_optional: header::FEATURE_ACLS,
                 features_warn: 0,
                 // What the pages use is not known; what this writer knows it can read.
                 features_required: header::KNOWN_FEATURES,
