@@ -800,3 +800,38 @@ fn a_pending_volume_is_found_behind_a_damaged_one() {
         "{error}"
     );
 }
+
+/// Headers that claim more than there is: what there is comes out, and soon.
+#[test]
+fn a_header_that_lies_is_not_believed() {
+    let original = original();
+    let lies: [fn(&mut Header); 4] = [
+        |header| header.leaf_pages = 1 << 40,
+        |header| header.inner_pages = 1 << 40,
+        |header| header.sections[2].length = 1 << 59,
+        |header| {
+            header.sections[2].kind = 77;
+            header.sections[2].length = 1 << 59;
+        },
+    ];
+    for lie in lies {
+        let mut header = original.header.clone();
+        header.index_length = 1 << 60;
+        lie(&mut header);
+        let end_of_pages = (header.root_page() + 1) * PAGE_SIZE as u64;
+        for section in &mut header.sections {
+            section.offset = section.offset.max(end_of_pages);
+        }
+        let lying = header.encode();
+        let mut damaged = original.damaged();
+        let last = original.index.len() - PAGE_SIZE;
+        for start in [0, last] {
+            damaged.hit_copy(start..start + PAGE_SIZE);
+            damaged.index.as_mut().unwrap()[start..start + PAGE_SIZE].copy_from_slice(&lying);
+        }
+        let salvage = damaged.open().unwrap();
+        let mut entries = 0;
+        salvage.survey(&mut |_| entries += 1);
+        assert!(entries > 0);
+    }
+}

@@ -7,10 +7,12 @@ use std::thread::Scope;
 
 use super::file::{Job, Made, Shared};
 
-/// Files handed to a thread at once, and bytes of them: few enough that the last batches end about together. Each file
-/// may hold a descriptor of another directory, so this bounds these, too.
+/// Most files handed to a thread at once, and bytes of them: few enough that the last batches end about together.
 const BATCH_FILES: usize = 32;
 const BATCH_BYTES: u64 = 4 << 20;
+
+/// Most files under way. Each may hold a descriptor of another directory, and a process mostly has 1024.
+const MOST_UNDER_WAY: usize = 512;
 
 /// Files for one thread, with the number of their batch.
 type Batch = (u64, Vec<Job>);
@@ -23,6 +25,7 @@ pub(super) struct Pool {
     jobs: SyncSender<Batch>,
     finished: Receiver<Finished>,
     batch: Vec<Job>,
+    batch_files: usize,
     bytes: u64,
     next: u64,
     outstanding: BTreeSet<u64>,
@@ -46,6 +49,8 @@ impl Pool {
             jobs,
             finished,
             batch: Vec::new(),
+            // Each thread has a batch in hand and one waiting; one more is being filled.
+            batch_files: (MOST_UNDER_WAY / (2 * threads + 1)).clamp(1, BATCH_FILES),
             bytes: 0,
             next: 0,
             outstanding: BTreeSet::new(),
@@ -56,7 +61,7 @@ impl Pool {
     pub(super) fn submit(&mut self, job: Job, take: &mut dyn FnMut(Made)) {
         self.bytes += job.node.data_length();
         self.batch.push(job);
-        if self.batch.len() >= BATCH_FILES || self.bytes >= BATCH_BYTES {
+        if self.batch.len() >= self.batch_files || self.bytes >= BATCH_BYTES {
             self.send(take);
         }
     }

@@ -176,11 +176,32 @@ impl Image {
         })
     }
 
+    /// Whether the extent of a file lies in what there is of its volume. If not, nothing of it can be checked, since
+    /// checksums stand at its end; and a file may claim to be of any size.
+    fn has_room_for(&self, node: &Node) -> bool {
+        let (position, stored) = (node.extent.position, node.extent.stored);
+        if stored == 0 {
+            return true;
+        }
+        let volumes = self.contents.volumes();
+        let index = volumes.partition_point(|volume| volume.span.end <= position);
+        let end = position.saturating_add(stored);
+        volumes.get(index).is_some_and(|volume| {
+            let length = volume.part.file_length().unwrap_or(0);
+            position >= volume.span.start && end - volume.span.start.min(end) <= length
+        })
+    }
+
     /// The parts of the regular file `node` that cannot be read, in order and apart from each other, and what is
     /// wrong with the first of them. All of the file's data is read.
     pub fn damaged_ranges(&self, node: &Node) -> (Vec<Range<u64>>, Option<Error>) {
         let mut damage = Damage::default();
         if node.kind() != Kind::File {
+            return (damage.ranges, damage.first);
+        }
+        if !self.has_room_for(node) {
+            let error = Error::corrupt("contents lie outside of the volumes, or behind their ends");
+            damage.add(0..node.size, error);
             return (damage.ranges, damage.first);
         }
         let map = match self.holes(node) {

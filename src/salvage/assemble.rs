@@ -61,6 +61,7 @@ pub(super) fn assemble(
     repairs.lost_blobs = blobs.lost;
     let header = Header {
         index_length: assembly.at + PAGE_BYTES,
+        leaf_pages: skeleton.leaf_pages,
         inner_pages,
         levels,
         sections: assembly.sections,
@@ -85,7 +86,7 @@ pub(super) fn assemble(
                 others: counts.others,
                 data_bytes: counts.data_bytes,
                 stored_bytes: counts.stored_bytes,
-                leaf_pages: skeleton.leaf_pages,
+                leaf_pages: 0,
                 inner_pages: 0,
                 levels: 0,
                 chunk_shift: skeleton.chunk_shift,
@@ -102,7 +103,8 @@ pub(super) fn assemble(
 impl Assembly<'_> {
     /// Copies the inner pages, if every one of them is whole somewhere; how many there are, and levels of them.
     fn copy_inner_pages(&self, repairs: &mut Repairs) -> Result<Option<(u64, u32)>> {
-        let Some(header) = &self.skeleton.header else {
+        let header = self.skeleton.header.as_ref();
+        let Some(header) = header.filter(|h| h.leaf_pages == self.skeleton.leaf_pages) else {
             return Ok(None);
         };
         for number in header.leaf_pages + 1..=header.root_page() {
@@ -182,7 +184,9 @@ impl Assembly<'_> {
     }
 
     /// Copies a section of a kind that is not known here as it is.
-    fn copy_section(&mut self, section: Section) -> Result<()> {
+    fn copy_section(&mut self, mut section: Section) -> Result<()> {
+        let room = (self.copies.pages() * PAGE_BYTES).saturating_sub(section.offset);
+        section.length = section.length.min(room);
         for done in (0..section.length).step_by(STEP) {
             let step = usize::try_from(section.length - done).map_or(STEP, |left| left.min(STEP));
             let offset = section.offset.saturating_add(done);

@@ -124,6 +124,10 @@ pub(super) fn guess(
     offset: u64,
     chunk_shift: u32,
 ) -> Option<(Table, u64)> {
+    let is_root = |bytes: &Vec<u8>| row_in(bytes).is_some_and(|(_, kind)| kind == Kind::Directory);
+    if !copies.versions(offset, ROW).iter().any(is_root) {
+        return None;
+    }
     let versions = copies.versions(offset, MAX_ATTRIBUTES * ROW);
     let tables: Vec<Vec<Row>> = versions
         .iter()

@@ -91,11 +91,16 @@ pub(super) fn from_header(
         note("the table of volumes is damaged; positions are taken from the volumes".into());
         spans_of_volumes(volumes)
     });
-    let blobs =
-        section(crate::format::blob::SECTION).map(|section| (section.offset, section.length));
+    // A header may lie; there is no more of the index than there is.
+    let pages = copies.pages();
+    let blobs = section(crate::format::blob::SECTION);
+    let blobs = blobs.map(|section| {
+        let room = (pages * PAGE_BYTES).saturating_sub(section.offset);
+        (section.offset, section.length.min(room))
+    });
     Skeleton {
         uuid,
-        leaf_pages: header.leaf_pages,
+        leaf_pages: header.leaf_pages.min(pages.saturating_sub(1)),
         chunk_shift: header.chunk_shift,
         table,
         spans,
