@@ -145,7 +145,10 @@ fn faults_are_listed_with_their_places() {
     let expected = [
         "small: ".to_owned(),
         format!("(offset {small})"),
-        format!("large: {}: contents do not match", scene.volume().display()),
+        format!(
+            "large: bytes 0 to 131072: {}: contents do not match",
+            scene.volume().display()
+        ),
         format!("(offset {large})"),
         format!("(offset {})", large + (1 << 20)),
         "page checksum does not match (page 2)".to_owned(),
@@ -154,7 +157,12 @@ fn faults_are_listed_with_their_places() {
     for part in &expected {
         assert!(ran.err.contains(part), "{part}: {ran:?}");
     }
-    assert!(ran.text().ends_with(" 5 faults\n"), "{ran:?}");
+    assert!(ran.text().contains(" 5 faults\n"), "{ran:?}");
+    assert!(ran.text().contains("the tree is not complete: "), "{ran:?}");
+    assert!(
+        ran.text().ends_with(", contents of 2 files are damaged\n"),
+        "{ran:?}"
+    );
 
     let json = dgfs(&[&"verify", &"--json", &scene.image()]);
     assert_eq!((json.code, json.err.as_str()), (Some(1), ""));
@@ -172,8 +180,175 @@ fn faults_are_listed_with_their_places() {
             .any(|line| line["path"] == "small" && line["offset"] == small)
     );
     assert!(lines.iter().any(|line| line["page"] == 2));
+    // Whole chunks of the file, not of the volume.
+    let large: Vec<_> = lines
+        .iter()
+        .filter(|line| line["path"] == "large")
+        .collect();
+    assert_eq!(
+        (&large[0]["start"], &large[0]["end"]),
+        (&0.into(), &131_072.into())
+    );
+    assert_eq!(
+        (&large[1]["start"], &large[1]["end"]),
+        (&(1 << 20).into(), &1_179_648.into())
+    );
+    assert_eq!(lines[5]["complete"], false);
+    assert_eq!(lines[5]["damaged_files"], 2);
+    assert!(lines[5]["lost_entries"].as_u64().unwrap() > 100);
+    for threads in ["1", "7"] {
+        let other = dgfs(&[&"verify", &"--json", &"--threads", &threads, &scene.image()]);
+        assert_eq!(other.out, json.out, "{threads} threads");
+    }
 
     // Contents are not looked at, if that is wanted.
     let quick = dgfs(&[&"verify", &"--quick", &scene.image()]);
-    assert!(quick.text().ends_with(" 0 bytes, 2 faults\n"), "{quick:?}");
+    assert!(quick.text().contains(" 0 bytes, 2 faults\n"), "{quick:?}");
+}
+
+/// The sums that `verify --json` ends with, and the messages before.
+fn verified(image: &Path, options: &[&str]) -> (serde_json::Value, Vec<String>) {
+    let mut arguments: Vec<&dyn AsRef<std::ffi::OsStr>> = vec![&"verify", &"--json", &image];
+    arguments.extend(
+        options
+            .iter()
+            .map(|option| option as &dyn AsRef<std::ffi::OsStr>),
+    );
+    let ran = dgfs(&arguments);
+    let mut lines: Vec<serde_json::Value> = ran
+        .text()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let sums = lines.pop().unwrap();
+    let faults = sums.get("faults").and_then(serde_json::Value::as_u64);
+    assert_eq!(faults, Some(lines.len() as u64), "{ran:?}");
+    assert_eq!(ran.code, Some(i32::from(!lines.is_empty())), "{ran:?}");
+    let message =
+        |line: &serde_json::Value| line.get("message").unwrap().as_str().unwrap().to_owned();
+    (sums, lines.iter().map(message).collect())
+}
+
+#[test]
+fn volumes_that_cannot_be_opened_are_faults() {
+    let scene = Scene::new(|root| {
+        // The first volume gets one half, the second the other.
+        for name in ["a", "b", "c", "d"] {
+            fs::write(root.join(name), name.repeat(5_000)).unwrap();
+        }
+    });
+    let volumes = [scene.at("one"), scene.at("two")];
+    let [first, second] = &volumes;
+    let options: [&str; 4] = [
+        "--data",
+        first.to_str().unwrap(),
+        "--data",
+        second.to_str().unwrap(),
+    ];
+    dgfs(&[
+        &"pack",
+        &"-q",
+        &scene.source(),
+        &scene.image(),
+        &options[0],
+        first,
+        &options[2],
+        second,
+    ])
+    .fine();
+    let check = || verified(&scene.image(), &options);
+    let (sums, said) = check();
+    assert_eq!((sums["bytes"].as_u64(), said.len()), (Some(20_000), 0));
+    assert_eq!(sums["complete"], true);
+
+    // Missing, or another image's: what lies in the other volume is verified all the same.
+    fs::rename(second, scene.at("away")).unwrap();
+    for replace in [false, true] {
+        if replace {
+            let other = scene.at("other");
+            dgfs(&[&"pack", &"-q", &scene.source(), &other]).fine();
+            fs::copy(scene.at("other.data"), second).unwrap();
+        }
+        let (sums, said) = check();
+        assert_eq!(
+            (sums["complete"].as_bool(), sums["damaged_files"].as_u64()),
+            (Some(false), Some(2))
+        );
+        assert_eq!(
+            (sums["bytes"].as_u64(), sums["entries"].as_u64()),
+            (Some(10_000), Some(5))
+        );
+        let why = if replace {
+            "belongs to image"
+        } else {
+            "is missing"
+        };
+        assert!(said.iter().any(|line| line.contains(why)), "{said:?}");
+        assert!(
+            said.iter().any(|line| line.contains("contents of 2 files")),
+            "{said:?}"
+        );
+    }
+    // Cut short: what is still there is read.
+    fs::copy(scene.at("away"), second).unwrap();
+    let length = fs::metadata(second).unwrap().len();
+    fs::File::options()
+        .write(true)
+        .open(second)
+        .unwrap()
+        .set_len(4096 + 6_000)
+        .unwrap();
+    let (sums, said) = check();
+    assert_eq!(
+        (sums["bytes"].as_u64(), sums["damaged_files"].as_u64()),
+        (Some(15_000), Some(1))
+    );
+    assert!(
+        said.iter().any(|line| line.contains("volume is truncated")),
+        "{said:?}"
+    );
+    assert!(length > 10_000);
+    // Header or trailer alone: contents are not touched.
+    for place in [100, length - 9] {
+        fs::copy(scene.at("away"), second).unwrap();
+        flip(second, place);
+        let (sums, said) = check();
+        assert_eq!(
+            (sums["bytes"].as_u64(), said.len()),
+            (Some(20_000), 1),
+            "{said:?}"
+        );
+        assert_eq!(sums["complete"], true);
+    }
+}
+
+#[test]
+fn an_index_that_cannot_be_opened_is_a_fault() {
+    let scene = Scene::packed(one_of_everything);
+    let length = fs::metadata(scene.image()).unwrap().len();
+    // Any byte of the header, those that make it an index included, is made good by the footer.
+    for place in [0, 8, 9, 20, 4095] {
+        flip(&scene.image(), place);
+        let (sums, said) = verified(&scene.image(), &[]);
+        assert_eq!(sums["complete"], true, "{place}: {said:?}");
+        assert!(
+            said.iter()
+                .any(|line| line.contains("header and footer differ")),
+            "{said:?}"
+        );
+        flip(&scene.image(), place);
+    }
+    flip(&scene.image(), 100);
+    flip(&scene.image(), length - 100);
+    let (sums, said) = verified(&scene.image(), &[]);
+    assert_eq!(
+        (sums["complete"].as_bool(), sums["entries"].as_u64()),
+        (Some(false), Some(0))
+    );
+    assert_eq!(said.len(), 1, "{said:?}");
+    // What is no image at all, or not there, is a failure and not a fault.
+    for path in [scene.source().join("small"), scene.at("nothing")] {
+        let ran = dgfs(&[&"verify", &path]);
+        assert_eq!((ran.code, ran.text()), (Some(2), ""), "{ran:?}");
+    }
 }

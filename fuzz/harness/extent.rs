@@ -28,7 +28,11 @@ pub(crate) fn run(mut data: &[u8]) {
         table.encode_into(&mut again);
         assert_eq!(again, bytes);
         assert_eq!(table.chunks.len() as u64, shape.block_rows(block));
-        let stored: u64 = table.chunks.iter().map(|chunk| u64::from(chunk.stored)).sum();
+        let stored: u64 = table
+            .chunks
+            .iter()
+            .map(|chunk| u64::from(chunk.stored))
+            .sum();
         assert!(table.offset + stored <= chunk_bytes);
     }
 }

@@ -34,7 +34,11 @@ pub(crate) fn examine(page: &InnerPage) {
         assert!(page.find_position(child.position) < page.len());
     }
     assert!(page.child(page.len()).is_none());
-    for (path, name) in [(&b""[..], &b""[..]), (b"a/b", b"c"), (&[0xff; 1024], &[0xff; 255])] {
+    for (path, name) in [
+        (&b""[..], &b""[..]),
+        (b"a/b", b"c"),
+        (&[0xff; 1024], &[0xff; 255]),
+    ] {
         assert!(page.find_key(path, name) < page.len());
         assert!(page.find_in_run(1, 100, name) < page.len());
     }

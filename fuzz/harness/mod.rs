@@ -3,6 +3,12 @@
 //! Checksums are put right before a decoder sees the bytes: they would stop a fuzzer at the first step.
 
 #![allow(dead_code, reason = "each target uses its part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a target that fails says where"
+)]
 
 pub(crate) mod extent;
 pub(crate) mod header;

@@ -22,6 +22,12 @@ impl ImageArgs {
         Image::options().data(self.data.clone()).open(&self.image)
     }
 
+    /// Opens the image with those of its volumes that can be opened.
+    pub(super) fn open_damaged(&self) -> Result<Image> {
+        let options = Image::options().data(self.data.clone());
+        options.damaged(true).open(&self.image)
+    }
+
     /// Opens the index alone; contents cannot be read.
     pub(super) fn open_index(&self) -> Result<Image> {
         Image::options().index_only(true).open(&self.image)

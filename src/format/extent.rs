@@ -142,7 +142,7 @@ impl TableBlock {
         }
         let offset = reader.u64()?;
         let rows = shape.block_rows(block);
-        if reader.rest().len() as u64 != rows * ROW as u64 {
+        if rows == 0 || reader.rest().len() as u64 != rows * ROW as u64 {
             return Err(Malformed("chunk table block has an impossible length"));
         }
         let mut chunks = Vec::with_capacity(BLOCK_ROWS);

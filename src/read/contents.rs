@@ -4,20 +4,29 @@ use super::files::Part;
 use super::node::{Extent, Node};
 use crate::format::PAGE_BYTES;
 use crate::format::checksum::crc;
-use crate::format::extent::{BLOCK_ROWS, CRC_BYTES, Shape, TableBlock};
+use crate::format::extent::{BLOCK_ROWS, CRC_BYTES, Chunk, Shape, TableBlock};
 use crate::format::volume::Span;
 use crate::{Error, Result};
 use quick_cache::sync::Cache;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Table blocks kept decoded: 4 KiB each, and one covers 510 chunks (64 MiB at the default chunk size).
 const KEPT_TABLE_BLOCKS: usize = 256;
+
+/// Bytes that are read at once where all of a file is checked, if a chunk is not more.
+const CHECKED_AT_ONCE: usize = 1 << 20;
+
+/// Gets neighbouring chunks, the offset in the volume where they begin, and how many bytes of data they are.
+type VisitChunks<'a> = dyn FnMut(&[Chunk], u64, u64) -> Result<()> + 'a;
 
 /// A volume with the positions it covers.
 #[derive(Debug)]
 pub(super) struct Volume {
     pub(super) part: Part,
     pub(super) span: Span,
+    /// Whether it could not be opened; reads of it fail then.
+    pub(super) absent: bool,
 }
 
 /// All volumes of an image.
@@ -102,7 +111,7 @@ impl Contents {
         block: u64,
     ) -> Result<Arc<TableBlock>> {
         self.tables
-            .get_or_insert_with(&(node.extent, node.size, block), || {
+            .get_or_insert_with(&(node.extent, node.data_length(), block), || {
                 let chunk_bytes = node.extent.stored - shape.table_length();
                 let start = at + chunk_bytes + block * PAGE_BYTES;
                 let mut bytes = vec![0; usize::try_from(shape.block_length(block)).unwrap_or(0)];
@@ -117,6 +126,43 @@ impl Contents {
             })
     }
 
+    /// Checks the chunks of `node`'s data in which the bytes of `range` lie, without handing them out. Chunks of zeros
+    /// cost a look into the table.
+    pub(super) fn check(
+        &self,
+        node: &Node,
+        range: Range<u64>,
+        scratch: &mut Vec<u8>,
+    ) -> Result<()> {
+        let range = range.start..range.end.min(node.data_length());
+        if range.is_empty() {
+            return Ok(());
+        }
+        let (volume, at) = self.locate(node)?;
+        let shape = Shape::new(node.data_length(), self.chunk_shift);
+        if !shape.has_table() {
+            return read_small(volume, at, node, &shape, scratch);
+        }
+        self.visit_chunks(
+            volume,
+            at,
+            node,
+            &shape,
+            range,
+            &mut |chunks, mut start, _| {
+                let step = (CHECKED_AT_ONCE >> self.chunk_shift).max(1);
+                for group in chunks.chunks(step).take_while(|group| is_stored(group)) {
+                    let length = stored_length(group);
+                    scratch.resize(length.max(scratch.len()), 0);
+                    let target = scratch.get_mut(..length).unwrap_or(&mut []);
+                    read_stored(volume, start, group, target)?;
+                    start += length as u64;
+                }
+                Ok(())
+            },
+        )
+    }
+
     /// Fills `scratch` with the whole chunks that cover `range`. Neighbouring chunks are one read.
     fn read_chunks(
         &self,
@@ -124,11 +170,39 @@ impl Contents {
         at: u64,
         node: &Node,
         shape: &Shape,
-        range: std::ops::Range<u64>,
+        range: Range<u64>,
         scratch: &mut Vec<u8>,
     ) -> Result<()> {
-        let chunks = range.start >> self.chunk_shift..((range.end - 1) >> self.chunk_shift) + 1;
         scratch.clear();
+        self.visit_chunks(
+            volume,
+            at,
+            node,
+            shape,
+            range,
+            &mut |group, start, logical| {
+                let filled = scratch.len();
+                scratch.resize(filled + usize::try_from(logical).unwrap_or(0), 0);
+                if is_stored(group) {
+                    let target = scratch.get_mut(filled..).unwrap_or(&mut []);
+                    read_stored(volume, start, group, target)?;
+                }
+                Ok(())
+            },
+        )
+    }
+
+    /// Visits the chunks that cover `range` in groups of neighbours that are all stored or all not.
+    fn visit_chunks(
+        &self,
+        volume: &Volume,
+        at: u64,
+        node: &Node,
+        shape: &Shape,
+        range: Range<u64>,
+        visit: &mut VisitChunks<'_>,
+    ) -> Result<()> {
+        let chunks = range.start >> self.chunk_shift..((range.end - 1) >> self.chunk_shift) + 1;
         let mut next = chunks.start;
         while next < chunks.end {
             let block = next / BLOCK_ROWS as u64;
@@ -147,27 +221,37 @@ impl Contents {
                     .take(group.len())
                     .map(|n| shape.chunk_length(n))
                     .sum();
-                let filled = scratch.len();
-                scratch.resize(filled + usize::try_from(logical).unwrap_or(0), 0);
-                let stored = group.first().is_some_and(|chunk| chunk.stored > 0);
-                if stored {
-                    let target = scratch.get_mut(filled..).unwrap_or(&mut []);
-                    volume.part.read(target, start)?;
-                    let mut rest: &[u8] = target;
-                    for chunk in group {
-                        let (bytes, tail) = rest.split_at(rest.len().min(chunk.stored as usize));
-                        if crc(bytes) != chunk.crc {
-                            return Err(damaged(volume, start));
-                        }
-                        start += u64::from(chunk.stored);
-                        rest = tail;
-                    }
-                }
+                visit(group, start, logical)?;
+                start += stored_length(group) as u64;
                 next += group.len() as u64;
             }
         }
         Ok(())
     }
+}
+
+fn is_stored(group: &[Chunk]) -> bool {
+    group.first().is_some_and(|chunk| chunk.stored > 0)
+}
+
+/// Bytes that the chunks take in the volume.
+fn stored_length(group: &[Chunk]) -> usize {
+    group.iter().map(|chunk| chunk.stored as usize).sum()
+}
+
+/// Fills `target` with stored chunks that begin at `start` of the volume, by one read, and checks each.
+fn read_stored(volume: &Volume, mut start: u64, group: &[Chunk], target: &mut [u8]) -> Result<()> {
+    volume.part.read(target, start)?;
+    let mut rest: &[u8] = target;
+    for chunk in group {
+        let (bytes, tail) = rest.split_at(rest.len().min(chunk.stored as usize));
+        if crc(bytes) != chunk.crc {
+            return Err(damaged(volume, start));
+        }
+        start += u64::from(chunk.stored);
+        rest = tail;
+    }
+    Ok(())
 }
 
 fn damaged(volume: &Volume, at: u64) -> Error {

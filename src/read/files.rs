@@ -72,6 +72,20 @@ impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
     }
 }
 
+/// Stands for a file that could not be opened.
+#[derive(Debug)]
+pub(super) struct Absent;
+
+impl ReadAt for Absent {
+    fn read_exact_at(&self, _buffer: &mut [u8], _offset: u64) -> io::Result<()> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+}
+
 /// Number and bytes of reads of one kind of device.
 #[derive(Debug, Default)]
 pub(super) struct ReadCount {

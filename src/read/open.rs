@@ -2,7 +2,7 @@
 
 use super::Image;
 use super::contents::{Contents, Volume};
-use super::files::{Part, ReadAt};
+use super::files::{Absent, Part, ReadAt};
 use super::pages::PageStore;
 use crate::entry::Kind;
 use crate::format::attributes::{self, Attributes};
@@ -22,6 +22,7 @@ pub struct OpenOptions {
     volumes: Vec<PathBuf>,
     cache_bytes: usize,
     index_only: bool,
+    damaged: bool,
 }
 
 impl Default for OpenOptions {
@@ -30,6 +31,7 @@ impl Default for OpenOptions {
             volumes: Vec::new(),
             cache_bytes: DEFAULT_CACHE_BYTES,
             index_only: false,
+            damaged: false,
         }
     }
 }
@@ -53,6 +55,14 @@ impl OpenOptions {
     #[must_use]
     pub fn index_only(mut self, index_only: bool) -> Self {
         self.index_only = index_only;
+        self
+    }
+
+    /// Whether an image is opened although volumes of it are missing or damaged, so that verification can tell what
+    /// is left. Reads of a missing volume fail.
+    #[must_use]
+    pub fn damaged(mut self, damaged: bool) -> Self {
+        self.damaged = damaged;
         self
     }
 
@@ -138,8 +148,18 @@ impl OpenOptions {
                 number,
                 count,
             };
-            let part = open_volume(&path, &wanted, span)?;
-            volumes.push(Volume { part, span });
+            let (part, absent) = match open_volume(&path, &wanted, span) {
+                Ok(part) => (part, false),
+                Err(error) if !self.damaged => return Err(error),
+                Err(_) => match Part::open(&path)
+                    .ok()
+                    .filter(|part| is_part_of(part, &wanted))
+                {
+                    Some(part) => (part, false),
+                    None => (Part::new(Box::new(Absent), &path, 0), true),
+                },
+            };
+            volumes.push(Volume { part, span, absent });
         }
         Ok(volumes)
     }
@@ -174,7 +194,11 @@ impl OpenOptions {
                     },
                     span,
                 )?;
-                opened.push(Volume { part, span });
+                opened.push(Volume {
+                    part,
+                    span,
+                    absent: false,
+                });
             }
         }
         let contents = Contents::new(opened, header.chunk_shift);
@@ -197,6 +221,7 @@ pub(crate) fn open_repaired(
     let volumes = volumes.map(|((path, bytes), &span)| Volume {
         part: Part::new(bytes, &path, 0),
         span,
+        absent: false,
     });
     let contents = Contents::new(volumes.collect(), header.chunk_shift);
     let store = PageStore::new(index, header, table, DEFAULT_CACHE_BYTES);
@@ -210,8 +235,8 @@ fn load_index(part: &Part, length: u64) -> Result<Index> {
     let at = |error: Error| error.at_path(part.path());
     let header = match decode_header(part, 0, length) {
         Ok(header) => header,
-        // The footer is a copy for just this case. It cannot help against another version or a truncation.
-        Err(error) if error.kind() == ErrorKind::Corrupt && length >= 2 * PAGE_BYTES => {
+        // The footer is a copy for just this case. Where the header is sound and refused, its copy will be too.
+        Err(error) if length >= 2 * PAGE_BYTES => {
             let footer = length / PAGE_BYTES * PAGE_BYTES - PAGE_BYTES;
             let header = decode_header(part, footer, length).map_err(|_| error)?;
             log::warn!(
@@ -311,7 +336,8 @@ pub(super) fn check_volume(part: &Part, uuid: Option<&Uuid>) -> Result<(Identity
     Ok((identity, layout))
 }
 
-fn check_wanted(part: &Part, wanted: &Identity, span: Span) -> Result<()> {
+/// Checks that the part is the volume that is wanted, and whole.
+pub(super) fn check_wanted(part: &Part, wanted: &Identity, span: Span) -> Result<Layout> {
     let (identity, layout) = check_volume(part, Some(&wanted.uuid))?;
     if identity != *wanted {
         return Err(Error::new(
@@ -329,12 +355,23 @@ fn check_wanted(part: &Part, wanted: &Identity, span: Span) -> Result<()> {
                 .at_path(part.path()),
         );
     }
-    Ok(())
+    Ok(layout)
+}
+
+/// Whether header or trailer say that the part is the volume that is wanted, whatever else is wrong with it.
+fn is_part_of(part: &Part, wanted: &Identity) -> bool {
+    let header = || volume::decode_header(&*part.read_page(0).ok()?).ok();
+    let trailer = || {
+        let length = part.file_length().ok()?;
+        let page = part.read_page(length.checked_sub(PAGE_BYTES)?).ok()?;
+        Some(volume::decode_trailer(&page, length).ok()?.0)
+    };
+    header().or_else(trailer).as_ref() == Some(wanted)
 }
 
 /// Opens the volume at `path`, or under its pending name if an interrupted `pack` left it there: then whatever
 /// has the final name, whole or not, is of another image.
-fn open_volume(path: &Path, wanted: &Identity, span: Span) -> Result<Part> {
+pub(super) fn open_volume(path: &Path, wanted: &Identity, span: Span) -> Result<Part> {
     let open = |path: &Path| {
         let part = Part::open(path)?;
         check_wanted(&part, wanted, span)?;

@@ -31,7 +31,9 @@ pub(crate) fn examine(image: &Image) {
     let sizes = entries.iter().filter(|(_, node)| node.kind() == Kind::File);
     let sizes = sizes.fold(0u64, |sum, (_, node)| sum.saturating_add(node.size));
     let quick = sizes > MOST_VERIFIED;
-    let faults = image.verify(&VerifyOptions { quick }, &mut |_| {}).faults;
+    let faults = image
+        .verify(&VerifyOptions { quick, threads: 1 }, &mut |_| {})
+        .faults;
     let clean = faults == 0;
     if clean {
         walked.as_ref().unwrap();
@@ -45,24 +47,42 @@ pub(crate) fn examine(image: &Image) {
     }
     for (path, node) in &entries {
         let expected = children.get(path.as_slice()).map_or(&[][..], Vec::as_slice);
-        let agrees = entry(image, path, node, expected, clean && !quick);
-        assert!(agrees || !clean, "{}", String::from_utf8_lossy(path));
+        let differs = entry(image, path, node, expected, clean && !quick);
+        assert!(
+            differs.is_empty() || !clean,
+            "{differs:?} of {}",
+            path.escape_ascii()
+        );
     }
     for name in [&b"no such name"[..], b"", b".", b"a/b/c/d"] {
         let _ = image.lookup(name);
     }
 }
 
-/// Asks about one entry; says whether everything agrees with what the walk found.
-fn entry(image: &Image, path: &[u8], node: &Node, children: &[u64], readable: bool) -> bool {
+/// Asks about one entry; names what does not agree with what the walk found.
+fn entry(
+    image: &Image,
+    path: &[u8],
+    node: &Node,
+    children: &[u64],
+    readable: bool,
+) -> Vec<&'static str> {
+    let mut differs = Vec::new();
+    let mut check = |agrees: bool, what| {
+        if !agrees {
+            differs.push(what);
+        }
+    };
     let found = image.lookup(path);
-    let mut agrees = found.is_ok_and(|found| found.as_ref() == Some(node));
-    agrees &= image
-        .node(node.ino)
-        .is_ok_and(|first| first.ino == node.ino);
-    agrees &= image.path_of(node.ino).is_ok();
-    agrees &= image.parent_of(node.ino).is_ok();
-    agrees &= image.xattrs(node).is_ok();
+    check(
+        found.is_ok_and(|found| found.as_ref() == Some(node)),
+        "lookup",
+    );
+    let first = image.node(node.ino);
+    check(first.is_ok_and(|first| first.ino == node.ino), "node");
+    check(image.path_of(node.ino).is_ok(), "path");
+    check(image.parent_of(node.ino).is_ok(), "parent");
+    check(image.xattrs(node).is_ok(), "attributes");
     let mut scratch = Vec::new();
     match node.kind() {
         Kind::Directory => {
@@ -74,10 +94,11 @@ fn entry(image: &Image, path: &[u8], node: &Node, children: &[u64], readable: bo
                 names.push(child.name.to_vec());
                 listed.len() < MOST_ENTRIES
             });
-            agrees &= ended.is_ok() && listed == children;
+            check(ended.is_ok() && listed == children, "listing");
             for (name, ordinal) in names.iter().zip(&listed).step_by(1 + names.len() / 8) {
                 let child = image.lookup_in(node, name);
-                agrees &= child.is_ok_and(|child| child.is_some_and(|c| c.ordinal == *ordinal));
+                let right = child.is_ok_and(|child| child.is_some_and(|c| c.ordinal == *ordinal));
+                check(right, "child");
             }
             let _ = image.lookup_in(node, b"no such name");
             let _ = image.list(node, node.children.count / 2, &mut |_| false);
@@ -88,15 +109,16 @@ fn entry(image: &Image, path: &[u8], node: &Node, children: &[u64], readable: bo
                 let right = read.is_ok_and(|bytes| {
                     bytes.len() as u64 == (MOST_BYTES as u64).min(node.size - offset)
                 });
-                agrees &= right || !readable;
+                check(right || !readable, "contents");
             }
             assert!(scratch.capacity() <= MOST_BYTES + (2 << 24));
         }
         Kind::Symlink => {
             let target = image.read_link(node);
-            agrees &= target.is_ok_and(|target| target.len() as u64 == node.size);
+            let right = target.is_ok_and(|target| target.len() as u64 == node.size);
+            check(right, "target");
         }
         _ => {}
     }
-    agrees
+    differs
 }

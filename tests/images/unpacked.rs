@@ -148,9 +148,7 @@ impl Unpacked {
                     out.extend_from_slice(bytes);
                 }
                 Piece::Blob => {
-                    let bytes = [bytes.as_slice(), &[0; 4]].concat();
-                    let (length, contents) = bytes.split_at(4);
-                    let contents = &contents[..contents.len() - 4];
+                    let (length, contents) = bytes.split_at(bytes.len().min(4));
                     let mut right = Vec::new();
                     blob::encode_into(section, contents, &mut right);
                     out.extend_from_slice(&right[..4]);

@@ -428,13 +428,8 @@ impl LeafPage {
         let mut matched = 0;
         for index in run.entries.start..entries.end.min(run.entries.end) {
             let shared = self.shared.get(index).copied().map_or(0, usize::from);
-            if index > run.entries.start {
-                if shared > matched {
-                    continue;
-                }
-                if shared < matched {
-                    return None;
-                }
+            if index > run.entries.start && shared > matched {
+                continue;
             }
             let suffix = self.suffix(index);
             let wanted = name.get(shared..)?;

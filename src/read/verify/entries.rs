@@ -4,6 +4,7 @@ use super::directories::Directories;
 use super::extents::Extents;
 use super::levels::{Described, Levels, separates};
 use super::links::Links;
+use super::reading::{Contents, Reading};
 use super::{Report, VerifyOptions, join};
 use crate::entry::{Ino, Kind};
 use crate::format::PAGE_BYTES;
@@ -13,6 +14,7 @@ use crate::read::node::{Link, Node};
 use crate::read::{Image, blobs};
 use crate::{Error, Result};
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// Leaf pages that are asked for in advance: 64 KiB, of which Linux grants two at once.
 const PAGES_AHEAD: u64 = 16;
@@ -57,8 +59,10 @@ impl Counts {
     }
 }
 
-struct Pass<'a> {
+struct Pass<'scope, 'a> {
     image: &'a Image,
+    quick: bool,
+    reading: Reading<'scope, 'a>,
     directories: Directories,
     extents: Extents<'a>,
     links: Links,
@@ -66,14 +70,21 @@ struct Pass<'a> {
     sound_blobs: HashSet<u64>,
 }
 
-/// Checks all entries; returns how many there are and how many bytes of contents were read.
-pub(super) fn check(image: &Image, options: VerifyOptions, report: &mut Report<'_>) -> (u64, u64) {
+/// Checks all entries; returns how many there are and what was found of their contents.
+pub(super) fn check<'a>(
+    image: &'a Image,
+    options: VerifyOptions,
+    reading: Reading<'_, 'a>,
+    report: &mut Report<'_>,
+) -> (u64, Contents) {
     let header = image.header();
     let mut levels = Levels::scan(&image.store, report);
     let mut pass = Pass {
         image,
+        quick: options.quick,
+        reading,
         directories: Directories::default(),
-        extents: Extents::new(image, options),
+        extents: Extents::new(image),
         links: Links::new(header.uuid),
         counts: Counts::default(),
         sound_blobs: HashSet::new(),
@@ -97,13 +108,19 @@ pub(super) fn check(image: &Image, options: VerifyOptions, report: &mut Report<'
                 report.damaged_page(number, from, error);
             }
         }
+        pass.reading.keep_up(report);
     }
     levels.finish(header.leaf_pages, report);
     pass.finish(report);
-    (pass.counts.entries, pass.extents.bytes)
+    let absent = pass.extents.absent;
+    let mut contents = pass.reading.finish(report);
+    if !options.quick {
+        contents.damaged_files += absent;
+    }
+    (pass.counts.entries, contents)
 }
 
-impl Pass<'_> {
+impl Pass<'_, '_> {
     fn page(
         &mut self,
         number: u64,
@@ -130,6 +147,7 @@ impl Pass<'_> {
                 self.directories.lose();
                 page.path_of(run).to_vec()
             });
+            let path: Arc<[u8]> = path.into();
             page.name_into(run.entries.start, &mut name);
             if run.entries.start == 0 {
                 self.compare(number, page, described, (&path, &name), report);
@@ -172,7 +190,13 @@ impl Pass<'_> {
         }
     }
 
-    fn entry(&mut self, row: &LeafRow<'_>, parent: &[u8], name: &[u8], report: &mut Report<'_>) {
+    fn entry(
+        &mut self,
+        row: &LeafRow<'_>,
+        parent: &Arc<[u8]>,
+        name: &[u8],
+        report: &mut Report<'_>,
+    ) {
         let path = || join(parent, name);
         let node = self.image.node_from_row(row).unwrap_or_else(|error| {
             report.lookup(path(), error);
@@ -185,11 +209,11 @@ impl Pass<'_> {
                 report.lookup(path(), error);
             }
         }
-        if node.kind() == Kind::File {
-            self.extents.file(&node, &path, report);
+        if node.kind() == Kind::File && self.extents.file(&node, &path, report) && !self.quick {
+            self.reading.add(&node, parent, name, report);
         }
         if let Err(error) = self.blobs(&node) {
-            report.add(Some(path()), error);
+            report.lookup(path(), error);
         }
     }
 

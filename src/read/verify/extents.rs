@@ -1,26 +1,19 @@
-//! Where contents lie, and whether they can be read.
+//! Where contents lie.
 
-use super::{Report, VerifyOptions};
+use super::Report;
 use crate::Error;
 use crate::format::PAGE_BYTES;
 use crate::format::volume::Span;
-use crate::read::ahead::ReadAhead;
 use crate::read::{Image, Node};
-
-/// Bytes read at once, if chunks are not larger.
-const STEP: usize = 1 << 20;
 
 /// The current place in the volumes.
 #[derive(Debug)]
 pub(super) struct Extents<'a> {
     image: &'a Image,
-    quick: bool,
     /// Where the next implicit extent begins; unknown behind a lost page.
     next: Option<u64>,
-    ahead: ReadAhead,
-    scratch: Vec<u8>,
-    /// Bytes found right.
-    pub(super) bytes: u64,
+    /// Files in volumes that are missing.
+    pub(super) absent: u64,
 }
 
 /// Whether the extent that begins at `to` can be the one after that which ends at `from`: it follows it at once or
@@ -38,14 +31,11 @@ fn follows(spans: &[Span], mut from: u64, to: u64) -> bool {
 }
 
 impl<'a> Extents<'a> {
-    pub(super) fn new(image: &'a Image, options: VerifyOptions) -> Self {
+    pub(super) fn new(image: &'a Image) -> Self {
         Self {
             image,
-            quick: options.quick,
             next: Some(PAGE_BYTES),
-            ahead: ReadAhead::default(),
-            scratch: Vec::new(),
-            bytes: 0,
+            absent: 0,
         }
     }
 
@@ -68,22 +58,24 @@ impl<'a> Extents<'a> {
         self.next = Some(position);
     }
 
-    /// Checks the extent of a regular file.
+    /// Checks where the extent of a regular file lies. Says whether it should be read.
     pub(super) fn file(
         &mut self,
         node: &Node,
         path: &dyn Fn() -> Vec<u8>,
         report: &mut Report<'_>,
-    ) {
+    ) -> bool {
         if node.data_length() == 0 {
-            return;
+            return false;
         }
         let (position, stored) = (node.extent.position, node.extent.stored);
         let end = position.saturating_add(stored);
         let spans = &self.image.spans;
-        let span = spans.get(spans.partition_point(|span| span.end <= position));
+        let index = spans.partition_point(|span| span.end <= position);
+        let span = spans.get(index);
         if !span.is_some_and(|span| position >= span.start + PAGE_BYTES && end <= span.end) {
-            return report.entry(path(), "contents lie outside the volumes");
+            report.entry(path(), "contents lie outside the volumes");
+            return false;
         }
         match self.next {
             Some(next) if position == next => self.next = Some(end),
@@ -92,45 +84,12 @@ impl<'a> Extents<'a> {
             }
             _ => {}
         }
-        if !self.quick && node.ordinal + 1 == node.ino.0 {
-            self.ahead.advance(self.image, node);
-            self.read(node, path, report);
-        }
-    }
-
-    fn read(&mut self, node: &Node, path: &dyn Fn() -> Vec<u8>, report: &mut Report<'_>) {
-        let chunk = 1usize << self.image.header().chunk_shift;
-        let step = chunk.max(STEP);
-        let mut last_fault = None;
-        for start in (0..node.data_length()).step_by(step) {
-            if self.read_some(node, start, step).is_ok() {
-                continue;
-            }
-            // Once more chunk by chunk, to tell the damaged ones from the others.
-            let end = node.data_length().min(start + step as u64);
-            for at in (start..end).step_by(chunk) {
-                match self.read_some(node, at, chunk) {
-                    // A damaged block of the chunk table would be reported for each of its chunks.
-                    Err(error) if error.offset().is_none() || error.offset() != last_fault => {
-                        last_fault = error.offset();
-                        report.add(Some(path()), error);
-                    }
-                    _ => {}
-                }
-            }
-        }
-    }
-
-    fn read_some(&mut self, node: &Node, at: u64, length: usize) -> Result<(), Error> {
-        let bytes = self
-            .image
-            .contents
-            .read_at(node, at, length, &mut self.scratch)?;
-        if bytes.len() as u64 != (length as u64).min(node.data_length() - at) {
-            return Err(Error::corrupt("contents are shorter than the file"));
-        }
-        self.bytes += bytes.len() as u64;
-        Ok(())
+        // Later names of a file have the contents of the first.
+        let is_first = node.ordinal + 1 == node.ino.0;
+        let volume = self.image.contents.volumes().get(index);
+        let is_there = volume.is_some_and(|volume| !volume.absent);
+        self.absent += u64::from(is_first && !is_there);
+        is_first && is_there
     }
 
     /// Compares the end of the last extent with that of the last volume.
@@ -141,6 +100,13 @@ impl<'a> Extents<'a> {
             .is_some_and(|next| !follows(&self.image.spans, next, end))
         {
             let what = "volumes do not end with the contents of the last file";
+            report.add(None, Error::corrupt(what).at_path(report.index));
+        }
+        if self.absent > 0 && !self.image.contents.volumes().is_empty() {
+            let what = format!(
+                "contents of {} files lie in volumes that cannot be opened, and were not read",
+                self.absent
+            );
             report.add(None, Error::corrupt(what).at_path(report.index));
         }
     }

@@ -4,7 +4,9 @@ use super::Report;
 use crate::format::blob::{self, BLOB_HEADER};
 use crate::format::checksum::crc_append;
 use crate::format::header::Section;
+use crate::format::volume::Identity;
 use crate::format::{PAGE_BYTES, PAGE_SIZE};
+use crate::read::contents::Volume;
 use crate::read::files::Part;
 use crate::read::{Image, blobs, open};
 use crate::{Error, Result};
@@ -103,15 +105,35 @@ fn check_zeros(part: &Part, start: u64, end: u64) -> Result<()> {
 
 /// The volumes apart from contents.
 pub(super) fn check_volumes(image: &Image, report: &mut Report<'_>) {
-    for volume in image.contents.volumes() {
-        if let Err(error) = check_volume(image, &volume.part, report) {
+    let volumes = image.contents.volumes();
+    let count = u32::try_from(volumes.len()).unwrap_or(u32::MAX);
+    for (number, volume) in (0..count).zip(volumes) {
+        let uuid = image.header().uuid;
+        let identity = Identity {
+            uuid,
+            number,
+            count,
+        };
+        let checked = if volume.absent {
+            // Once more, for the reason.
+            open::open_volume(volume.part.path(), &identity, volume.span).map(drop)
+        } else {
+            check_volume(image, volume, &identity, report)
+        };
+        if let Err(error) = checked {
             report.add(None, error);
         }
     }
 }
 
-fn check_volume(image: &Image, part: &Part, report: &mut Report<'_>) -> Result<()> {
-    let (_, layout) = open::check_volume(part, Some(&image.header().uuid))?;
+fn check_volume(
+    image: &Image,
+    volume: &Volume,
+    identity: &Identity,
+    report: &mut Report<'_>,
+) -> Result<()> {
+    let part = &volume.part;
+    let layout = open::check_wanted(part, identity, volume.span)?;
     let trailer = layout.file_length - PAGE_BYTES;
     if layout.index_length == 0 {
         return check_zeros(part, layout.extents_end, trailer);

@@ -346,12 +346,16 @@ impl Sketch {
         let mut volume = self.volume(&index);
         (self.damage)(&mut index, &mut volume);
         let image = Image::options().open_parts(Box::new(index), vec![Box::new(volume)]);
-        let mut faults = Vec::new();
-        let options = VerifyOptions { quick };
-        let verified = image
-            .unwrap()
-            .verify(&options, &mut |fault| faults.push(fault.to_string()));
-        assert_eq!(verified.faults, faults.len() as u64);
+        let image = image.unwrap();
+        let verify = |threads| {
+            let mut faults = Vec::new();
+            let options = VerifyOptions { quick, threads };
+            let verified = image.verify(&options, &mut |fault| faults.push(fault.to_string()));
+            assert_eq!(verified.faults, faults.len() as u64);
+            (verified, faults)
+        };
+        let (verified, faults) = verify(1);
+        assert_eq!(verify(3), (verified, faults.clone()));
         (verified, faults)
     }
 }

@@ -251,7 +251,7 @@ const CASES: &[Case] = &[
     (
         "contents are damaged",
         |s| s.contents[14] ^= 1,
-        &["a/x: volume 0: contents do not match their checksum (offset 4110)"],
+        &["a/x: bytes 0 to 20: volume 0: contents do not match their checksum (offset 4110)"],
     ),
     (
         "a leaf page is damaged",
