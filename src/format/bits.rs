@@ -96,7 +96,28 @@ impl<'a> BitReader<'a> {
         }
     }
 
+    /// The sum of `count` values of `width` (1 to 28) bits each from bit `at` on, of which several are read at once.
+    pub fn sum(&self, mut at: usize, width: u32, count: usize) -> Parsed<u64> {
+        let mask = (1 << width) - 1;
+        let at_once = 56 / width as usize;
+        let mut sum = 0u64;
+        for _ in 0..count / at_once {
+            let mut values = self.get(at, width * at_once as u32)?;
+            at += width as usize * at_once;
+            for _ in 0..at_once {
+                sum += values & mask;
+                values >>= width;
+            }
+        }
+        for _ in 0..count % at_once {
+            sum += self.get(at, width)?;
+            at += width as usize;
+        }
+        Ok(sum)
+    }
+
     /// The `width` (at most 64) bits that begin at bit `at`.
+    #[inline]
     pub fn get(&self, at: usize, width: u32) -> Parsed<u64> {
         if width == 0 {
             return Ok(0);
@@ -108,14 +129,20 @@ impl<'a> BitReader<'a> {
         if let (Some(word), true) = (tail.first_chunk::<8>(), skip + width <= 64) {
             return Ok((u64::from_le_bytes(*word) >> skip) & mask);
         }
+        Self::get_at_the_end(tail, skip, width)
+    }
+
+    /// The bits where there is no whole word left to read them from.
+    #[cold]
+    fn get_at_the_end(tail: &[u8], skip: u32, width: u32) -> Parsed<u64> {
+        let mask = u64::MAX >> (64 - width);
         let needed = (skip + width).div_ceil(8) as usize;
         let covered = tail.get(..needed).ok_or(Malformed("bit area ends early"))?;
         let mut value = 0u128;
         for (index, byte) in covered.iter().enumerate() {
             value |= u128::from(*byte) << (8 * index);
         }
-        let value = (value >> skip) as u64 & mask;
-        Ok(value)
+        Ok((value >> skip) as u64 & mask)
     }
 }
 
@@ -151,6 +178,22 @@ mod tests {
                 at += width as usize;
             }
             prop_assert!(reader.get(at + 8, 1).is_err());
+        }
+
+        #[test]
+        fn sums_are_those_of_the_values(
+            width in 1u32..=28, values in proptest::collection::vec(any::<u64>(), 0..100), from in 0usize..60,
+        ) {
+            let values: Vec<u64> = values.into_iter().map(|v| v & ((1 << width) - 1)).collect();
+            let mut bits = BitWriter::default();
+            bits.put(0, from as u32);
+            for &value in &values {
+                bits.put(value, width);
+            }
+            let mut bytes = Vec::new();
+            bits.copy_into(&mut bytes);
+            let sum = BitReader::new(&bytes).sum(from, width, values.len());
+            prop_assert_eq!(sum, Ok(values.iter().sum()));
         }
     }
 }

@@ -4,7 +4,7 @@ use super::Image;
 use super::node::Node;
 use super::tree::{self, Leaf};
 use crate::format::PAGE_BYTES;
-use crate::format::leaf::RowCursor;
+use crate::format::leaf::{LeafPage, RowCursor};
 use crate::{Error, ErrorKind, Result};
 
 /// Leaf pages that a pass over everything asks the device for in advance: 1 MiB.
@@ -99,18 +99,24 @@ impl Image {
         let mut ordinal = first;
         let mut name = Vec::new();
         loop {
-            let mut cursor = RowCursor::new(&leaf.page);
-            while cursor.index() < index {
-                cursor.advance();
-            }
+            let mut cursor = RowCursor::at(&leaf.page, index);
             leaf.page.name_into(index, &mut name);
-            while let Some(row) = cursor.row() {
+            let mut run_end = 0;
+            while cursor.index() < leaf.page.len() {
                 if ordinal >= end {
                     return Ok(());
                 }
                 if cursor.index() > index {
                     leaf.page.advance_name(cursor.index(), &mut name);
                 }
+                if cursor.index() >= run_end {
+                    if let Some(run) = leaf.page.run_of(cursor.index()) {
+                        self.run_path(&leaf, run)?;
+                        run_end = run.entries.end;
+                    }
+                }
+                let row = LeafPage::check_name(ordinal, &name).and_then(|()| cursor.read());
+                let row = row.map_err(|malformed| self.malformed(leaf.number, malformed))?;
                 let node = self.node_from_row(&row)?;
                 if !visit(&leaf, cursor.index(), &name, &node)? {
                     return Ok(());

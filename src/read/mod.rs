@@ -31,9 +31,9 @@ pub use verify::{Fault, Verified, VerifyOptions};
 use crate::entry::{Ino, Kind};
 use crate::format::blob::{self, Xattrs};
 use crate::format::header::Header;
-use crate::format::leaf::{LeafRow, RowCursor};
+use crate::format::leaf::{LeafPage, LeafRow, Run};
 use crate::format::volume::Span;
-use crate::format::{MAX_INLINE_PATH, MAX_NAME};
+use crate::format::{MAX_INLINE_PATH, MAX_NAME, Malformed};
 use crate::{Error, ErrorKind, Result};
 use contents::Contents;
 use holes::HoleMaps;
@@ -74,6 +74,12 @@ pub struct Image {
     contents: Contents,
     spans: Vec<Span>,
     hole_maps: HoleMaps,
+}
+
+/// What a page says of the directory of an entry.
+enum Above {
+    Path(Vec<u8>),
+    Ordinal(u64),
 }
 
 /// Why a path is not known in full.
@@ -186,16 +192,16 @@ impl Image {
     }
 
     fn node_at(&self, leaf: &Leaf, index: usize) -> Result<Node> {
-        let mut cursor = RowCursor::new(&leaf.page);
-        while cursor.index() < index {
-            cursor.advance();
-        }
-        let row = cursor.row().ok_or_else(|| {
-            Error::corrupt("leaf page lacks an entry")
-                .at_path(self.index_path())
-                .at_page(leaf.number)
-        })?;
+        let row = leaf.page.row(index);
+        let row = row.map_err(|malformed| self.malformed(leaf.number, malformed))?;
         self.node_from_row(&row)
+    }
+
+    #[cold]
+    fn malformed(&self, page: u64, what: Malformed) -> Error {
+        Error::corrupt(what.0)
+            .at_path(self.index_path())
+            .at_page(page)
     }
 
     fn node_from_row(&self, row: &LeafRow<'_>) -> Result<Node> {
@@ -300,8 +306,31 @@ impl Image {
         }
     }
 
+    /// The path that a page spells out for a run.
+    fn run_path<'l>(&self, leaf: &'l Leaf, run: &Run) -> Result<&'l [u8]> {
+        let path = leaf.page.checked_path_of(run);
+        path.map_err(|malformed| self.malformed(leaf.number, malformed))
+    }
+
     fn path_of_ordinal(&self, ordinal: u64) -> Result<Vec<u8>> {
         self.path_above(ordinal).map_err(|lost| lost.error)
+    }
+
+    /// The name of the entry at `ordinal`, and what its page says of its directory.
+    fn name_and_parent(&self, ordinal: u64) -> Result<(Vec<u8>, Above)> {
+        let (leaf, index) = tree::find_ordinal(&self.store, ordinal)?;
+        let mut name = Vec::new();
+        leaf.page.name_into(index, &mut name);
+        LeafPage::check_name(ordinal, &name)
+            .map_err(|malformed| self.malformed(leaf.number, malformed))?;
+        let parent = match leaf.page.run_of(index) {
+            Some(run) => match run.far_parent {
+                Some(parent) => Above::Ordinal(parent),
+                None => Above::Path(self.run_path(&leaf, run)?.to_vec()),
+            },
+            None => Above::Path(Vec::new()),
+        };
+        Ok((name, parent))
     }
 
     fn path_above(&self, ordinal: u64) -> std::result::Result<Vec<u8>, LostAbove> {
@@ -309,8 +338,14 @@ impl Image {
         let mut at = ordinal;
         // The ordinal falls with each step, as the page decoder made sure, so this ends.
         let mut path = loop {
-            let (leaf, index) = match tree::find_ordinal(&self.store, at) {
-                Ok(found) => found,
+            match self.name_and_parent(at) {
+                Ok((name, parent)) => {
+                    components.push(name);
+                    match parent {
+                        Above::Path(path) => break path,
+                        Above::Ordinal(above) => at = above,
+                    }
+                }
                 Err(error) => {
                     components.reverse();
                     return Err(LostAbove {
@@ -319,14 +354,6 @@ impl Image {
                         error,
                     });
                 }
-            };
-            let mut name = Vec::new();
-            leaf.page.name_into(index, &mut name);
-            components.push(name);
-            match leaf.page.run_of(index) {
-                Some(run) if run.far_parent.is_some() => at = run.far_parent.unwrap_or(0),
-                Some(run) => break leaf.page.path_of(run).to_vec(),
-                None => break Vec::new(),
             }
         };
         for name in components.into_iter().rev() {
@@ -352,7 +379,7 @@ impl Image {
         if let Some(parent) = run.far_parent {
             return Ok(Ino::from_ordinal(parent));
         }
-        match self.lookup(leaf.page.path_of(run))? {
+        match self.lookup(self.run_path(&leaf, run)?)? {
             Some(parent) => Ok(parent.ino),
             None => Err(Error::corrupt("directory of an entry is missing")
                 .at_path(self.index_path())

@@ -122,7 +122,7 @@ impl PageStore {
         }
         let page = self.leaves.get_or_insert_with(&number, || {
             self.load(number, |page| {
-                LeafPage::decode(page, &self.table, self.header.chunk_shift).map(Arc::new)
+                LeafPage::open(page, &self.table, self.header.chunk_shift).map(Arc::new)
             })
         })?;
         let end = page.first_ordinal.saturating_add(page.len() as u64);
@@ -140,9 +140,16 @@ impl PageStore {
         match self.leaves.get(&number) {
             Some(page) => Ok(page),
             None => self.load(number, |page| {
-                LeafPage::decode(page, &self.table, self.header.chunk_shift).map(Arc::new)
+                LeafPage::open(page, &self.table, self.header.chunk_shift).map(Arc::new)
             }),
         }
+    }
+
+    /// Reads leaf page `number` past the cache and checks everything in it.
+    pub(super) fn leaf_checked(&self, number: u64) -> Result<LeafPage> {
+        self.load(number, |page| {
+            LeafPage::decode(page, &self.table, self.header.chunk_shift)
+        })
     }
 
     /// Reads inner page `number` past the cache, for passes over all of them.

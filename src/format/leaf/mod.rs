@@ -1,19 +1,21 @@
 //! Leaf pages: entries as columns, filled to one page after compression.
 //!
-//! [`LeafBuilder`] collects entries and cuts pages from their front; [`LeafPage`] is a decoded page, and
-//! [`LeafRow`] one entry of it.
+//! [`LeafBuilder`] collects entries and cuts pages from their front; [`LeafPage`] is a page to read from,
+//! [`LeafRow`] one entry of it, and [`RowCursor`] goes from entry to entry.
 
 mod build;
+mod columns;
+mod cursor;
 mod outline;
 mod page;
 mod row;
 mod times;
-mod values;
 
 pub use build::{LeafBuilder, NewEntry, NewTarget};
+pub use cursor::RowCursor;
 pub use outline::{Outline, OutlinedRun};
 pub use page::{LeafPage, Run};
-pub use row::{LeafRow, RowCursor, Target};
+pub use row::{LeafRow, Target};
 
 /// Byte offset of the names frame.
 const FRAMES_OFFSET: usize = 36;

@@ -3,7 +3,8 @@
 
 use crate::format::bits::BitReader;
 use crate::format::bytes::ByteReader;
-use crate::format::{MAX_LEAF_ENTRIES, Malformed, PAGE_SIZE, Parsed, column, frame};
+use crate::format::column::{Column, Streams};
+use crate::format::{MAX_LEAF_ENTRIES, Malformed, PAGE_SIZE, Parsed, frame};
 
 /// A run in an outline.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,10 +65,10 @@ impl Outline {
         if count == 0 || count > MAX_LEAF_ENTRIES || run_count > count {
             return Err(Malformed("leaf page has an impossible number of entries"));
         }
-        let (mut stream, mut control) = (Vec::new(), Vec::new());
+        let (mut stream, mut whole) = (Vec::new(), Vec::new());
         frame::decode(reader.take(names_length)?, &mut stream)?;
-        frame::decode(reader.take(control_length)?, &mut control)?;
-        let (mut stream, mut control) = (stream.as_slice(), ByteReader::new(&control));
+        frame::decode(reader.take(control_length)?, &mut whole)?;
+        let (mut stream, mut control) = (stream.as_slice(), ByteReader::new(&whole));
         let mut runs: Vec<OutlinedRun> = Vec::with_capacity(run_count);
         let mut path = Vec::new();
         let mut start = 0;
@@ -98,9 +99,25 @@ impl Outline {
             name = with_shared(&name, shared.into(), rest)?;
             names.push(name.clone());
         }
-        let (mut at, mut rows) = (0, Vec::with_capacity(count));
         let bits = BitReader::new(reader.rest());
-        column::decode(count, &mut control, bits, &mut at, &mut rows)?;
+        let (mut at, mut dictionaries) = (0, Vec::new());
+        let rows_column = Column::locate(
+            count,
+            &whole,
+            &mut control,
+            bits,
+            &mut at,
+            &mut dictionaries,
+        )?;
+        let streams = Streams {
+            control: &whole,
+            bits,
+            dictionaries: &dictionaries,
+        };
+        let mut rows = Vec::with_capacity(count);
+        rows_column
+            .for_each(&streams, count, |row| rows.push(row))
+            .ok_or(Malformed("column value exceeds 64 bits"))?;
         Ok(Self {
             first_ordinal,
             runs,

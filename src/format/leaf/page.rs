@@ -5,21 +5,21 @@
     reason = "decoded frames have at most 65,535 bytes; the rest was checked when the page was decoded"
 )]
 
-use super::row::{LeafRow, RowCursor};
-use super::times::{TIME_COLUMNS, Times};
-use super::values::Column;
-use super::{
-    DEVICE, FAR_TARGET, HOLE_BYTES, HOLE_MAP, KNOWN_COLUMNS, LINKS, PLACE, PRIMARY, SAVED, XATTRS,
-};
+use super::KNOWN_COLUMNS;
+use super::columns::{Columns, Locator, count_kind};
+use super::cursor::RowCursor;
+use super::row::LeafRow;
 use crate::entry::Kind;
 use crate::format::attributes::Attributes;
 use crate::format::bits::BitReader;
 use crate::format::bytes::ByteReader;
-use crate::format::extent::Shape;
+use crate::format::column::Streams;
 use crate::format::{
-    MAX_INLINE_PATH, MAX_LEAF_ENTRIES, MAX_NAME, Malformed, PAGE_SIZE, Parsed, column, frame,
+    MAX_INLINE_PATH, MAX_LEAF_ENTRIES, MAX_NAME, Malformed, PAGE_SIZE, Parsed, frame,
 };
+use std::cmp::Ordering;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// A run, whole or in part, in a page.
 #[derive(Debug, Clone)]
@@ -31,7 +31,8 @@ pub struct Run {
     path: Range<usize>,
 }
 
-/// A decoded leaf page.
+/// A leaf page, decompressed. Its columns are read where they lie, so that opening a page costs little more than
+/// decompressing it.
 #[derive(Debug)]
 pub struct LeafPage {
     /// Ordinal of the first entry.
@@ -41,55 +42,67 @@ pub struct LeafPage {
     pub(super) chunk_shift: u32,
     pub(super) runs: Box<[Run]>,
     paths: Box<[u8]>,
-    /// The name suffixes, each with its NUL, then the targets, each with its NUL.
-    pub(super) text: Box<[u8]>,
-    /// Offsets of the NULs in `text`: names first, then targets.
-    pub(super) ends: Box<[u16]>,
-    shared: Box<[u8]>,
+    /// The names stream: run paths, name suffixes, targets, each with its NUL.
+    stream: Box<[u8]>,
+    /// Offsets of the NULs in it.
+    ends: Box<[u16]>,
+    control: Box<[u8]>,
+    /// Where in `control` the shared lengths of the names lie.
+    shared: Range<usize>,
+    area: Box<[u8]>,
+    dictionaries: Box<[u64]>,
     pub(super) kinds: Box<[Kind]>,
-    pub(super) attributes: Column,
-    pub(super) table: std::sync::Arc<[(Attributes, Kind)]>,
-    pub(super) sizes: Column,
-    pub(super) seconds: Column,
-    pub(super) nanoseconds: Column,
-    pub(super) children: Column,
-    pub(super) subdirectories: Column,
-    pub(super) deeper: Column,
-    pub(super) bases: Column,
-    pub(super) saved: Column,
-    pub(super) places: Column,
-    pub(super) primaries: Column,
-    pub(super) links: Column,
-    pub(super) devices: Column,
-    pub(super) xattrs: Column,
-    pub(super) far_targets: Column,
-    pub(super) hole_bytes: Column,
-    pub(super) hole_maps: Column,
-    pub(super) times: Times,
+    pub(super) table: Arc<[(Attributes, Kind)]>,
+    pub(super) columns: Columns,
 }
 
-/// Positions in `stream` of the next `count` NULs from `from` on.
-fn find_ends(stream: &[u8], from: usize, count: usize) -> Parsed<Vec<u16>> {
-    let mut ends = Vec::with_capacity(count.min(stream.len()));
-    let tail = stream.get(from..).unwrap_or(&[]);
-    let nuls = tail.iter().enumerate().filter(|(_, byte)| **byte == 0);
-    ends.extend(nuls.take(count).map(|(at, _)| (from + at) as u16));
-    if ends.len() < count {
-        return Err(Malformed("names stream ends early"));
+/// Offsets of all NULs in `stream`, which has at most 65,535 bytes.
+fn find_nuls(stream: &[u8], expected: usize) -> Vec<u16> {
+    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    let mut found = Vec::with_capacity(expected.min(stream.len()));
+    let mut words = stream.chunks_exact(8);
+    let mut at = 0u32;
+    for word in &mut words {
+        let word = word.first_chunk().copied().map_or(0, u64::from_le_bytes);
+        // The top bit of each byte that is 0, and no other bit.
+        let mut zeros = !(((word & LOW) + LOW) | word | LOW);
+        while zeros != 0 {
+            found.push((at + zeros.trailing_zeros() / 8) as u16);
+            zeros &= zeros - 1;
+        }
+        at += 8;
     }
-    Ok(ends)
+    for (index, _) in words
+        .remainder()
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| **byte == 0)
+    {
+        found.push(at as u16 + index as u16);
+    }
+    found
 }
 
 impl LeafPage {
-    /// Parses a page whose checksum was found right. `table` is the attribute section, `chunk_shift` that of
-    /// the header.
-    #[expect(
-        clippy::too_many_lines,
-        reason = "one step for each column, in the order of the format"
-    )]
+    /// Opens a page whose checksum was found right, and checks everything in it. `table` is the attribute section,
+    /// `chunk_shift` that of the header.
     pub fn decode(
         page: &[u8; PAGE_SIZE],
-        table: &std::sync::Arc<[(Attributes, Kind)]>,
+        table: &Arc<[(Attributes, Kind)]>,
+        chunk_shift: u32,
+    ) -> Parsed<Self> {
+        let page = Self::open(page, table, chunk_shift)?;
+        page.check_names()?;
+        page.check_rows()?;
+        Ok(page)
+    }
+
+    /// As [`Self::decode`], but leaves rows, names and paths to be checked when they are looked at: a [`RowCursor`] gives
+    /// no row that cannot be, [`Self::check_name`] tells what no directory can hold, [`Self::checked_path_of`] gives no
+    /// path that cannot be.
+    pub fn open(
+        page: &[u8; PAGE_SIZE],
+        table: &Arc<[(Attributes, Kind)]>,
         chunk_shift: u32,
     ) -> Parsed<Self> {
         let mut reader = ByteReader::new(page);
@@ -114,225 +127,109 @@ impl LeafPage {
         }
         let mut stream = Vec::new();
         frame::decode(reader.take(names_length)?, &mut stream)?;
-        let mut control = Vec::new();
-        frame::decode(reader.take(control_length)?, &mut control)?;
-        let bits = BitReader::new(reader.rest());
+        let mut whole = Vec::new();
+        frame::decode(reader.take(control_length)?, &mut whole)?;
+        let area = reader.rest();
 
-        let mut control = ByteReader::new(&control);
-        let path_ends = find_ends(&stream, 0, run_count)?;
-        let (runs, paths) = decode_runs(&stream, &path_ends, count, first_ordinal, &mut control)?;
-        let names_start = path_ends.last().map_or(0, |&end| usize::from(end) + 1);
-        let shared: Box<[u8]> = control.take(count)?.into();
-
-        let (mut at, mut values) = (0usize, Vec::with_capacity(count));
-        let mut next = |domain: usize, values: &mut Vec<u64>| {
-            column::decode(domain, &mut control, bits, &mut at, values)?;
-            Ok::<Column, Malformed>(Column::new(values))
-        };
-        let attributes = next(count, &mut values)?;
-        let mut kinds = Vec::with_capacity(count);
-        for &row in &values {
-            let row = usize::try_from(row).ok().and_then(|row| table.get(row));
-            kinds.push(
-                row.ok_or(Malformed("entry names attributes that are not there"))?
-                    .1,
-            );
-        }
-        let of_kind = |kind: Kind| kinds.iter().filter(|&&other| other == kind).count();
-        let directories = of_kind(Kind::Directory);
-        let symlinks = of_kind(Kind::Symlink);
-        let devices = of_kind(Kind::CharDevice) + of_kind(Kind::BlockDevice);
-
-        let mut ends = find_ends(&stream, names_start, count)?;
-        let names_end = ends.last().map_or(names_start, |&end| usize::from(end) + 1);
-        let target_ends = find_ends(&stream, names_end, symlinks)?;
-        let text_end = target_ends
+        let mut control = ByteReader::new(&whole);
+        let ends = find_nuls(&stream, run_count + count);
+        if ends
             .last()
-            .map_or(names_end, |&end| usize::from(end) + 1);
-        if text_end != stream.len() {
+            .is_none_or(|&last| usize::from(last) + 1 != stream.len())
+        {
             return Err(Malformed("names stream goes on behind its last string"));
         }
-        let mut before = names_end;
-        let mut inline_targets = 0;
-        for &end in &target_ends {
-            inline_targets += usize::from(usize::from(end) > before);
-            before = usize::from(end) + 1;
-        }
-        ends.extend(target_ends);
-        for end in &mut ends {
-            *end -= names_start as u16;
-        }
+        let path_ends = ends
+            .get(..run_count)
+            .ok_or(Malformed("names stream ends early"))?;
+        let (runs, paths) = decode_runs(&stream, path_ends, count, first_ordinal, &mut control)?;
+        let shared_at = whole.len() - control.rest().len();
+        control.take(count)?;
 
-        let sizes = next(of_kind(Kind::File), &mut values)?;
-        if values.iter().any(|&size| size >= 1 << 63) {
-            return Err(Malformed("file has an impossible size"));
+        let mut locator = Locator::new(&whole, control, BitReader::new(area));
+        let (attributes, kinds) = locator.attributes(count, table)?;
+        match ends
+            .len()
+            .cmp(&(run_count + count + count_kind(&kinds, Kind::Symlink)))
+        {
+            Ordering::Less => return Err(Malformed("names stream ends early")),
+            Ordering::Equal => {}
+            Ordering::Greater => {
+                return Err(Malformed("names stream goes on behind its last string"));
+            }
         }
-        let file_sizes: Vec<u64> = values.iter().copied().filter(|&size| size > 0).collect();
-        let extents = file_sizes.len();
-        let seconds = next(count, &mut values)?;
-        let nanoseconds = next(count, &mut values)?;
-        if values.iter().any(|&value| value >= 1_000_000_000) {
-            return Err(Malformed("time has more nanoseconds than a second"));
-        }
-        let children = next(directories, &mut values)?;
-        let subdirectories = next(directories, &mut values)?;
-        let parents = values.iter().filter(|&&value| value > 0).count();
-        let deeper = next(parents, &mut values)?;
-        let with_directories = runs
-            .iter()
-            .filter(|run| {
-                kinds
-                    .get(run.entries.clone())
-                    .is_some_and(|k| k.contains(&Kind::Directory))
-            })
+        let far_targets = ends.get(run_count + count - 1..).unwrap_or(&[]).windows(2);
+        let far_targets = far_targets
+            .filter(|pair| matches!(pair, [before, end] if *end == *before + 1))
             .count();
-        let bases = next(with_directories, &mut values)?;
-        let mut optional = |bit: u32, domain: usize, values: &mut Vec<u64>| {
-            if present & bit == 0 {
-                values.clear();
-                values.resize(domain, 0);
-                Ok(Column::Constant(0))
-            } else {
-                next(domain, values)
-            }
-        };
-        let saved = optional(SAVED, extents, &mut values)?;
-        let places = optional(PLACE, extents, &mut values)?;
-        let primaries = optional(PRIMARY, count - directories, &mut values)?;
-        let links = optional(LINKS, count - directories, &mut values)?;
-        let devices = optional(DEVICE, devices, &mut values)?;
-        let xattrs = optional(XATTRS, count, &mut values)?;
-        let far_targets = optional(FAR_TARGET, symlinks - inline_targets, &mut values)?;
-        let hole_bytes = optional(HOLE_BYTES, extents, &mut values)?;
-        let mut mapped = 0;
-        for (&hole_bytes, &size) in values.iter().zip(&file_sizes) {
-            if hole_bytes > size {
-                return Err(Malformed("file has more bytes of holes than bytes"));
-            }
-            mapped += usize::from(hole_bytes > 0 && hole_bytes < size);
-        }
-        let hole_maps = optional(HOLE_MAP, mapped, &mut values)?;
-        let mut times = Times::default();
-        for (bit, nanoseconds) in TIME_COLUMNS {
-            if present & bit != 0 {
-                let column = next(count, &mut values)?;
-                if nanoseconds && values.iter().any(|&value| value >= 1_000_000_000) {
-                    return Err(Malformed("time has more nanoseconds than a second"));
-                }
-                times.set(bit, column);
-            }
-        }
-        let page = Self {
+        let columns = locator.others(attributes, &kinds, &runs, present, far_targets)?;
+        Ok(Self {
             first_ordinal,
             position,
             chunk_shift,
             runs,
             paths,
-            text: stream.get(names_start..).unwrap_or(&[]).into(),
+            stream: stream.into(),
             ends: ends.into(),
-            shared,
-            attributes,
-            table: std::sync::Arc::clone(table),
-            sizes,
-            seconds,
-            nanoseconds,
-            children,
-            subdirectories,
-            deeper,
-            bases,
-            saved,
-            places,
-            primaries,
-            links,
-            devices,
-            xattrs,
-            far_targets,
-            hole_bytes,
-            hole_maps,
-            times,
+            shared: shared_at..shared_at + count,
+            area: area.into(),
+            dictionaries: locator.dictionaries.into(),
             kinds: kinds.into(),
-        };
-        if !control.rest().is_empty() {
-            return Err(Malformed("control stream goes on behind its last column"));
+            table: Arc::clone(table),
+            columns,
+            control: whole.into(),
+        })
+    }
+
+    /// What the columns are read from.
+    pub(super) fn streams(&self) -> Streams<'_> {
+        Streams {
+            control: &self.control,
+            bits: BitReader::new(&self.area),
+            dictionaries: &self.dictionaries,
         }
-        bits.only_zeros_from(at)?;
-        page.check_names()?;
-        page.check_rows()?;
-        Ok(page)
+    }
+
+    fn shared(&self) -> &[u8] {
+        self.control.get(self.shared.clone()).unwrap_or(&[])
+    }
+
+    /// Refuses a name that the entry at `ordinal` cannot have.
+    pub fn check_name(ordinal: u64, name: &[u8]) -> Parsed<()> {
+        if name.len() > MAX_NAME || name.is_empty() != (ordinal == 0) {
+            Err(Malformed("name has an impossible length"))
+        } else if name.contains(&b'/') {
+            Err(Malformed("name contains a slash"))
+        } else if name == b"." || name == b".." {
+            Err(Malformed("name is . or .."))
+        } else {
+            Ok(())
+        }
     }
 
     /// Refuses names that no directory can hold. (That they ascend is for verification to check.)
     fn check_names(&self) -> Parsed<()> {
-        let mut length = 0;
-        for (index, &shared) in self.shared.iter().enumerate() {
-            let shared = usize::from(shared);
-            let suffix = self.suffix(index);
-            let first = self.first_ordinal + index as u64;
-            let starts_run = shared == 0;
-            if !starts_run && shared > length {
-                return Err(Malformed("name shares more bytes than the one before has"));
-            }
-            length = shared + suffix.len();
-            if length > MAX_NAME || (length == 0) != (first == 0) {
-                return Err(Malformed("name has an impossible length"));
-            }
-            if suffix.contains(&b'/') {
-                return Err(Malformed("name contains a slash"));
-            }
-        }
-        for run in &self.runs {
-            if self.shared.get(run.entries.start) != Some(&0) {
-                return Err(Malformed("first name of a run shares bytes"));
-            }
-        }
         let mut name = Vec::with_capacity(MAX_NAME);
-        for index in 0..self.len() {
-            // Only names this short can be "." or "..", so few names have to be put together.
-            let shared = self.shared.get(index).copied().map_or(0, usize::from);
-            if shared + self.suffix(index).len() <= 2 {
-                self.name_into(index, &mut name);
-                if name == b"." || name == b".." {
-                    return Err(Malformed("name is . or .."));
+        for run in &self.runs {
+            self.checked_path_of(run)?;
+            name.clear();
+            for index in run.entries.clone() {
+                let shared = self.shared().get(index).copied().map_or(0, usize::from);
+                if shared > name.len() {
+                    return Err(Malformed("name shares more bytes than the one before has"));
                 }
+                self.advance_name(index, &mut name);
+                Self::check_name(self.first_ordinal + index as u64, &name)?;
             }
         }
         Ok(())
     }
 
-    /// Refuses rows whose numbers cannot be: links to later entries, extents beyond all positions.
+    /// Refuses rows whose numbers cannot be.
     fn check_rows(&self) -> Parsed<()> {
         let mut cursor = RowCursor::new(self);
-        while let Some(row) = cursor.row() {
-            if row.primary > row.ordinal {
-                return Err(Malformed("hard link leads before the first entry"));
-            }
-            let last = row
-                .first_child
-                .checked_add(row.children)
-                .and_then(|n| n.checked_add(row.deeper));
-            if row.kind == Kind::Directory
-                && (last.is_none_or(|last| last >= 1 << 63)
-                    || row.children > 0 && row.first_child <= row.ordinal
-                    || row.subdirectories > row.children)
-            {
-                return Err(Malformed("directory has impossible children"));
-            }
-            if row.kind == Kind::File && row.size > 0 {
-                let shape = Shape::new(row.data_length(), self.chunk_shift);
-                let minimum = if shape.has_table() {
-                    shape.table_length()
-                } else {
-                    shape.default_stored_length()
-                };
-                if row.stored < minimum
-                    || row
-                        .position
-                        .checked_add(row.stored)
-                        .is_none_or(|e| e >= 1 << 63)
-                {
-                    return Err(Malformed("file has an impossible extent"));
-                }
-            }
+        while cursor.index() < self.len() {
+            cursor.read()?;
             cursor.advance();
         }
         Ok(())
@@ -348,36 +245,17 @@ impl LeafPage {
         self.kinds.is_empty()
     }
 
-    /// Bytes of memory that the decoded page takes.
+    /// Bytes of memory that the page takes.
     pub fn memory(&self) -> usize {
-        let columns = [
-            &self.attributes,
-            &self.sizes,
-            &self.seconds,
-            &self.nanoseconds,
-            &self.children,
-            &self.subdirectories,
-            &self.deeper,
-            &self.bases,
-            &self.saved,
-            &self.places,
-            &self.primaries,
-            &self.links,
-            &self.devices,
-            &self.xattrs,
-            &self.far_targets,
-            &self.hole_bytes,
-            &self.hole_maps,
-        ];
         std::mem::size_of::<Self>()
             + self.runs.len() * std::mem::size_of::<Run>()
             + self.paths.len()
-            + self.text.len()
+            + self.stream.len()
             + self.ends.len() * 2
-            + self.shared.len()
+            + self.control.len()
+            + self.area.len()
+            + self.dictionaries.len() * 8
             + self.kinds.len()
-            + columns.iter().map(|column| column.memory()).sum::<usize>()
-            + self.times.memory()
     }
 
     /// The runs in the page, in order.
@@ -390,25 +268,48 @@ impl LeafPage {
         self.paths.get(run.path.clone()).unwrap_or(&[])
     }
 
+    /// As [`Self::path_of`]; refuses a path that no directory can have.
+    pub fn checked_path_of(&self, run: &Run) -> Parsed<&[u8]> {
+        let path = self.path_of(run);
+        if is_possible_path(path) {
+            Ok(path)
+        } else {
+            Err(Malformed("run path is not one that a directory can have"))
+        }
+    }
+
     /// The run that entry `index` belongs to.
     pub fn run_of(&self, index: usize) -> Option<&Run> {
         let after = self.runs.partition_point(|run| run.entries.start <= index);
         self.runs.get(after.checked_sub(1)?)
     }
 
+    /// String number `index` of the names stream.
+    #[inline]
+    fn string(&self, index: usize) -> &[u8] {
+        let end_of = |index: usize| self.ends.get(index).map(|&end| usize::from(end));
+        let start = index
+            .checked_sub(1)
+            .and_then(end_of)
+            .map_or(0, |end| end + 1);
+        let end = end_of(index).unwrap_or(start);
+        self.stream.get(start..end).unwrap_or(&[])
+    }
+
+    #[inline]
     fn suffix(&self, index: usize) -> &[u8] {
-        let start = match index.checked_sub(1) {
-            Some(before) => self.ends.get(before).map_or(0, |&end| usize::from(end) + 1),
-            None => 0,
-        };
-        let end = self.ends.get(index).map_or(start, |&end| usize::from(end));
-        self.text.get(start..end).unwrap_or(&[])
+        self.string(self.runs.len() + index)
+    }
+
+    /// The target of the symbolic link that is the page's number `index` among them; empty if it is a blob.
+    pub(super) fn target(&self, index: usize) -> &[u8] {
+        self.string(self.runs.len() + self.len() + index)
     }
 
     /// Puts the name of entry `index` into `name`, given that it holds the name of the entry before, or
     /// anything if the entry begins a run.
     pub fn advance_name(&self, index: usize, name: &mut Vec<u8>) {
-        name.truncate(self.shared.get(index).copied().map_or(0, usize::from));
+        name.truncate(self.shared().get(index).copied().map_or(0, usize::from));
         name.extend_from_slice(self.suffix(index));
     }
 
@@ -427,7 +328,7 @@ impl LeafPage {
         // Bytes that `name` has in common with the name before; names share bytes, so most need no comparison.
         let mut matched = 0;
         for index in run.entries.start..entries.end.min(run.entries.end) {
-            let shared = self.shared.get(index).copied().map_or(0, usize::from);
+            let shared = self.shared().get(index).copied().map_or(0, usize::from);
             if index > run.entries.start && shared > matched {
                 continue;
             }
@@ -459,13 +360,9 @@ impl LeafPage {
         self.find_name(run.entries.clone(), name)
     }
 
-    /// The entry at `index`.
-    pub fn row(&self, index: usize) -> Option<LeafRow<'_>> {
-        let mut cursor = RowCursor::new(self);
-        for _ in 0..index {
-            cursor.advance();
-        }
-        cursor.row()
+    /// The entry at `index`; refuses one that is not there or cannot be.
+    pub fn row(&self, index: usize) -> Parsed<LeafRow<'_>> {
+        RowCursor::row_at(self, index)
     }
 }
 
@@ -519,9 +416,6 @@ fn decode_runs(
             }
             paths.extend_from_within(shared);
             paths.extend_from_slice(rest);
-            if !paths.get(path.clone()).is_some_and(is_possible_path) {
-                return Err(Malformed("run path is not one that a directory can have"));
-            }
             None
         };
         entry = entries.end;

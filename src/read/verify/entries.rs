@@ -98,7 +98,7 @@ pub(super) fn check<'a>(
                 .will_need(ahead, 2 * PAGES_AHEAD * PAGE_BYTES);
         }
         let described = levels.describe(&image.store, number, report);
-        match image.store.leaf_uncached(number) {
+        match image.store.leaf_checked(number) {
             Ok(page) => pass.page(number, &page, described.as_ref(), report),
             Err(error) => {
                 pass.directories.lose();

@@ -1,0 +1,407 @@
+//! Goes through the entries of a leaf page, from anywhere on.
+
+use super::columns::{count_kind, has_directory};
+use super::page::LeafPage;
+use super::row::{LeafRow, Target};
+use super::times::{TimesCursor, nanoseconds, unbiased};
+use crate::entry::{Kind, OtherTimes, Timestamp};
+use crate::format::column::{ColumnCursor, Streams};
+use crate::format::extent::{CRC_BYTES, Shape};
+use crate::format::{Malformed, Parsed};
+
+const NO_ENTRY: Malformed = Malformed("leaf page lacks an entry");
+const BEYOND: Malformed = Malformed("column value exceeds 64 bits");
+const TOO_LONG: Malformed = Malformed("time has more nanoseconds than a second");
+const NO_EXTENT: Malformed = Malformed("file has an impossible extent");
+
+/// A place among the rows of a page. Getting to an entry costs little for each one before it, a step further the
+/// same anywhere.
+#[derive(Debug)]
+pub struct RowCursor<'a> {
+    page: &'a LeafPage,
+    streams: Streams<'a>,
+    index: usize,
+    run: usize,
+    /// Symbolic links so far.
+    symlinks: usize,
+    /// Where the next implicit extent begins; `None` if a column contradicts itself before.
+    position: Option<u64>,
+    /// Where the children of the next directory begin, once the run has had one.
+    next_child: Option<u64>,
+    attributes: ColumnCursor<'a>,
+    sizes: ColumnCursor<'a>,
+    seconds: ColumnCursor<'a>,
+    nanoseconds: ColumnCursor<'a>,
+    children: ColumnCursor<'a>,
+    subdirectories: ColumnCursor<'a>,
+    deeper: ColumnCursor<'a>,
+    bases: ColumnCursor<'a>,
+    saved: ColumnCursor<'a>,
+    places: ColumnCursor<'a>,
+    primaries: ColumnCursor<'a>,
+    links: ColumnCursor<'a>,
+    devices: ColumnCursor<'a>,
+    xattrs: ColumnCursor<'a>,
+    far_targets: ColumnCursor<'a>,
+    hole_bytes: ColumnCursor<'a>,
+    hole_maps: ColumnCursor<'a>,
+    times: Option<TimesCursor<'a>>,
+}
+
+/// Where the contents of a file lie.
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    hole_bytes: u64,
+    position: u64,
+    stored: u64,
+    is_implicit: bool,
+}
+
+impl<'a> RowCursor<'a> {
+    /// A cursor at the first row.
+    pub fn new(page: &'a LeafPage) -> Self {
+        Self::at(page, 0)
+    }
+
+    /// A cursor at row `index`.
+    pub fn at(page: &'a LeafPage, index: usize) -> Self {
+        let mut cursor = Self::beside(page, index);
+        let kinds = page.kinds.get(..cursor.index).unwrap_or(&[]);
+        cursor.skip_files(count_kind(kinds, Kind::File));
+        cursor.skip_directories(count_kind(kinds, Kind::Directory));
+        cursor.skip_symlinks(count_kind(kinds, Kind::Symlink));
+        cursor
+    }
+
+    /// Row `index` of `page` alone, for which less has to be read than to go on from there.
+    pub(super) fn row_at(page: &'a LeafPage, index: usize) -> Parsed<LeafRow<'a>> {
+        let mut cursor = Self::beside(page, index);
+        let kinds = page.kinds.get(..index).unwrap_or(&[]);
+        match page.kinds.get(index).copied().ok_or(NO_ENTRY)? {
+            Kind::File => cursor.skip_files(count_kind(kinds, Kind::File)),
+            Kind::Directory => cursor.skip_directories(count_kind(kinds, Kind::Directory)),
+            Kind::Symlink => cursor.skip_symlinks(count_kind(kinds, Kind::Symlink)),
+            _ => {}
+        }
+        cursor.read()
+    }
+
+    /// A cursor at row `index`, but at the first file, directory and link.
+    fn beside(page: &'a LeafPage, index: usize) -> Self {
+        let streams = page.streams();
+        let columns = &page.columns;
+        let index = index.min(page.len());
+        let kinds = page.kinds.get(..index).unwrap_or(&[]);
+        let directories = count_kind(kinds, Kind::Directory);
+        let nondirectories = index - directories;
+        let devices = count_kind(kinds, Kind::CharDevice) + count_kind(kinds, Kind::BlockDevice);
+        let run = page.runs.partition_point(|run| run.entries.end <= index);
+        Self {
+            page,
+            streams,
+            index,
+            run,
+            symlinks: 0,
+            position: Some(page.position),
+            next_child: None,
+            attributes: columns.attributes.cursor(&streams, index),
+            sizes: columns.sizes.cursor(&streams, 0),
+            seconds: columns.seconds.cursor(&streams, index),
+            nanoseconds: columns.nanoseconds.cursor(&streams, index),
+            children: columns.children.cursor(&streams, 0),
+            subdirectories: columns.subdirectories.cursor(&streams, 0),
+            deeper: columns.deeper.cursor(&streams, 0),
+            bases: columns.bases.cursor(&streams, 0),
+            saved: columns.saved.cursor(&streams, 0),
+            places: columns.places.cursor(&streams, 0),
+            primaries: columns.primaries.cursor(&streams, nondirectories),
+            links: columns.links.cursor(&streams, nondirectories),
+            devices: columns.devices.cursor(&streams, devices),
+            xattrs: columns.xattrs.cursor(&streams, index),
+            far_targets: columns.far_targets.cursor(&streams, 0),
+            hole_bytes: columns.hole_bytes.cursor(&streams, 0),
+            hole_maps: columns.hole_maps.cursor(&streams, 0),
+            times: (!columns.times.is_empty()).then(|| columns.times.cursor(&streams, index)),
+        }
+    }
+
+    /// Index of the row in the page.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    fn skip_files(&mut self, count: usize) {
+        let columns = &self.page.columns;
+        let is_plain =
+            columns.saved.is_zero() && columns.places.is_zero() && columns.hole_bytes.is_zero();
+        if !is_plain {
+            for _ in 0..count {
+                self.pass_file();
+            }
+            return;
+        }
+        let chunk_shift = self.page.chunk_shift;
+        self.sizes = columns.sizes.cursor(&self.streams, count);
+        if let Some((sum, extents)) =
+            columns
+                .sizes
+                .sum_of_small(&self.streams, count, 1 << chunk_shift)
+        {
+            let stored = sum.checked_add((CRC_BYTES * extents) as u64);
+            self.position = self
+                .position
+                .zip(stored)
+                .and_then(|(at, n)| at.checked_add(n));
+            return;
+        }
+        let mut position = self.position;
+        let all = columns.sizes.for_each(&self.streams, count, |size| {
+            let stored = match size {
+                0 => 0,
+                size if size <= 1 << chunk_shift => size + CRC_BYTES as u64,
+                size => Shape::new(size.min(i64::MAX.unsigned_abs()), chunk_shift)
+                    .default_stored_length(),
+            };
+            position = position.and_then(|at| at.checked_add(stored));
+        });
+        self.position = all.and(position);
+    }
+
+    /// Passes the first `count` directories of the page; those of this run one by one, since each says where the
+    /// children of the next are.
+    fn skip_directories(&mut self, count: usize) {
+        if count == 0 {
+            return;
+        }
+        let (page, streams) = (self.page, &self.streams);
+        let columns = &page.columns;
+        let runs = page.runs.get(..self.run).unwrap_or(&[]);
+        let start = page
+            .runs
+            .get(self.run)
+            .map_or(self.index, |run| run.entries.start);
+        let earlier = count_kind(page.kinds.get(..start).unwrap_or(&[]), Kind::Directory);
+        if earlier > 0 {
+            let bases = runs.iter().filter(|run| has_directory(&page.kinds, run));
+            self.bases = columns.bases.cursor(streams, bases.count());
+            self.children = columns.children.cursor(streams, earlier);
+            self.subdirectories = columns.subdirectories.cursor(streams, earlier);
+            // All columns were counted when the page was opened, so this succeeds.
+            let parents = columns.subdirectories.count_nonzero(streams, earlier);
+            self.deeper = columns.deeper.cursor(streams, parents.unwrap_or(0));
+        }
+        for _ in earlier..count {
+            self.pass_directory();
+        }
+    }
+
+    fn skip_symlinks(&mut self, count: usize) {
+        for _ in 0..count {
+            self.pass_symlink();
+        }
+    }
+
+    /// The extent of a file of `size` > 0 here.
+    fn extent(&self, size: u64) -> Option<Extent> {
+        let hole_bytes = self.hole_bytes.get(&self.streams)?;
+        // Larger ones are refused with the row.
+        let data = size.checked_sub(hole_bytes)?.min(i64::MAX.unsigned_abs());
+        let default = Shape::new(data, self.page.chunk_shift).default_stored_length();
+        let stored = default.checked_sub(self.saved.get(&self.streams)?)?;
+        let place = self.places.get(&self.streams)?.checked_sub(1);
+        Some(Extent {
+            hole_bytes,
+            position: place.or(self.position)?,
+            stored,
+            is_implicit: place.is_none(),
+        })
+    }
+
+    fn child_base(&self) -> Option<u64> {
+        if self.next_child.is_some() {
+            return self.next_child;
+        }
+        let base = self.bases.get(&self.streams)?;
+        self.page.first_ordinal.checked_add(base)
+    }
+
+    fn target(&self) -> Option<Target<'a>> {
+        let text = self.page.target(self.symlinks);
+        Some(if text.is_empty() {
+            Target::Blob(self.far_targets.get(&self.streams)?)
+        } else {
+            Target::Inline(text)
+        })
+    }
+
+    /// The row; `None` behind the last, and if the row cannot be.
+    pub fn row(&self) -> Option<LeafRow<'a>> {
+        self.read().ok()
+    }
+
+    /// The row; refuses one that is not there or cannot be.
+    pub fn read(&self) -> Parsed<LeafRow<'a>> {
+        let row = self.parse()?;
+        row.check(self.page.chunk_shift)?;
+        Ok(row)
+    }
+
+    fn parse(&self) -> Parsed<LeafRow<'a>> {
+        let (page, streams) = (self.page, &self.streams);
+        let kind = page.kinds.get(self.index).copied().ok_or(NO_ENTRY)?;
+        let value = |column: &ColumnCursor<'_>| column.get(streams).ok_or(BEYOND);
+        let attribute = usize::try_from(value(&self.attributes)?).unwrap_or(usize::MAX);
+        let mtime = Timestamp {
+            seconds: unbiased(value(&self.seconds)?),
+            nanoseconds: nanoseconds(value(&self.nanoseconds)?).ok_or(TOO_LONG)?,
+        };
+        let mut row = LeafRow {
+            ordinal: page.first_ordinal + self.index as u64,
+            kind,
+            attributes: page.table.get(attribute).ok_or(NO_ENTRY)?.0,
+            mtime,
+            other_times: match &self.times {
+                Some(times) => times.get(streams, mtime).ok_or(TOO_LONG)?,
+                None => OtherTimes {
+                    atime: mtime,
+                    ctime: mtime,
+                    btime: Some(mtime),
+                },
+            },
+            size: 0,
+            children: 0,
+            subdirectories: 0,
+            deeper: 0,
+            first_child: 0,
+            hole_bytes: 0,
+            hole_map: None,
+            position: 0,
+            stored: 0,
+            primary: 0,
+            links: 1,
+            device: 0,
+            xattrs: value(&self.xattrs)?.checked_sub(1),
+            target: Target::Inline(&[]),
+        };
+        if kind == Kind::Directory {
+            row.children = value(&self.children)?;
+            row.subdirectories = value(&self.subdirectories)?;
+            if row.subdirectories > 0 {
+                row.deeper = value(&self.deeper)?;
+            }
+            row.first_child = self.child_base().ok_or(BEYOND)?;
+            return Ok(row);
+        }
+        row.primary = value(&self.primaries)?;
+        row.links = value(&self.links)?.saturating_add(1);
+        match kind {
+            Kind::File => {
+                row.size = value(&self.sizes)?;
+                if row.size > 0 {
+                    let extent = self.extent(row.size).ok_or(NO_EXTENT)?;
+                    (row.position, row.stored) = (extent.position, extent.stored);
+                    row.hole_bytes = extent.hole_bytes;
+                    if row.hole_bytes > 0 && row.hole_bytes < row.size {
+                        row.hole_map = Some(value(&self.hole_maps)?);
+                    }
+                }
+            }
+            Kind::Symlink => row.target = self.target().ok_or(BEYOND)?,
+            Kind::CharDevice | Kind::BlockDevice => row.device = value(&self.devices)?,
+            Kind::Directory | Kind::Fifo | Kind::Socket => {}
+        }
+        Ok(row)
+    }
+
+    /// Goes on in the columns of sizes and extents.
+    fn pass_file(&mut self) {
+        let streams = &self.streams;
+        match self.sizes.get(streams) {
+            Some(0) => {}
+            Some(size) => {
+                let extent = self.extent(size);
+                self.position = match extent {
+                    Some(Extent {
+                        is_implicit: false, ..
+                    }) => self.position,
+                    Some(extent) => extent.position.checked_add(extent.stored),
+                    None => None,
+                };
+                let hole_bytes = extent.map_or(0, |extent| extent.hole_bytes);
+                if hole_bytes > 0 && hole_bytes < size {
+                    self.hole_maps.advance(streams);
+                }
+                self.hole_bytes.advance(streams);
+                self.saved.advance(streams);
+                self.places.advance(streams);
+            }
+            None => self.position = None,
+        }
+        self.sizes.advance(streams);
+    }
+
+    /// Goes on in the columns of directories; returns how many entries lie below this one.
+    fn pass_counts(&mut self) -> Option<u64> {
+        let streams = &self.streams;
+        let mut below = self.children.take(streams);
+        if self.subdirectories.take(streams) != Some(0) {
+            let deeper = self.deeper.take(streams);
+            below = below.zip(deeper).and_then(|(a, b)| a.checked_add(b));
+        }
+        below
+    }
+
+    fn pass_directory(&mut self) {
+        let first = self.child_base();
+        if self.next_child.is_none() {
+            self.bases.advance(&self.streams);
+        }
+        let below = self.pass_counts();
+        // What cannot be leads to no row: it is beyond all ordinals.
+        let next = first.zip(below).and_then(|(a, b)| a.checked_add(b));
+        self.next_child = Some(next.unwrap_or(u64::MAX));
+    }
+
+    fn pass_symlink(&mut self) {
+        if let Some(Target::Blob(_)) = self.target() {
+            self.far_targets.advance(&self.streams);
+        }
+        self.symlinks += 1;
+    }
+
+    /// Goes to the next row.
+    pub fn advance(&mut self) {
+        let Some(&kind) = self.page.kinds.get(self.index) else {
+            return;
+        };
+        let streams = self.streams;
+        match kind {
+            Kind::Directory => self.pass_directory(),
+            Kind::File => self.pass_file(),
+            Kind::Symlink => self.pass_symlink(),
+            Kind::CharDevice | Kind::BlockDevice => self.devices.advance(&streams),
+            Kind::Fifo | Kind::Socket => {}
+        }
+        if kind != Kind::Directory {
+            self.primaries.advance(&streams);
+            self.links.advance(&streams);
+        }
+        for column in [
+            &mut self.attributes,
+            &mut self.seconds,
+            &mut self.nanoseconds,
+            &mut self.xattrs,
+        ] {
+            column.advance(&streams);
+        }
+        if let Some(times) = &mut self.times {
+            times.advance(&streams);
+        }
+        self.index += 1;
+        let run = self.page.runs.get(self.run);
+        if run.is_some_and(|run| run.entries.end == self.index) {
+            self.run += 1;
+            self.next_child = None;
+        }
+    }
+}
