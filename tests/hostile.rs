@@ -19,11 +19,18 @@ use images::Parts;
 use images::every_kind::Numbers;
 use images::handmade::{Entry, Handmade, Page};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 #[global_allocator]
 static MEMORY: peak_alloc::PeakAlloc = peak_alloc::PeakAlloc;
+
+/// Held by each test, so that memory is that of one.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What a reader of any of these images may take: an opened image and its caches, not what the image claims to be.
 const MOST_MEMORY: usize = 64 << 20;
@@ -718,6 +725,7 @@ fn complaints(parts: Parts) -> Vec<String> {
 
 #[test]
 fn lies_are_refused_within_bounds() {
+    let _alone = alone();
     let mut wrong = Vec::new();
     for (story, image, expected) in CASES {
         println!("{story}");
@@ -727,7 +735,7 @@ fn lies_are_refused_within_bounds() {
         let begun = Instant::now();
         let said = complaints(parts);
         let taken = begun.elapsed();
-        let memory = MEMORY.peak_usage() - before;
+        let memory = MEMORY.peak_usage().saturating_sub(before);
         for part in *expected {
             if !said.iter().any(|line| line.contains(part)) {
                 wrong.push(format!("{story}: {part:?} is not among {said:#?}"));
@@ -744,6 +752,7 @@ fn lies_are_refused_within_bounds() {
 /// What must not be taken for a lie.
 #[test]
 fn odd_images_are_read() {
+    let _alone = alone();
     for (story, image, entries) in [
         ("24 levels", tall(24), 25),
         ("a terabyte of zeros in four kilobytes", zeros(510, 24), 2),
@@ -801,6 +810,7 @@ impl ReadAt for Hole {
 /// Sections may be as long as the index, and the index may be a hole.
 #[test]
 fn sections_of_a_huge_index_are_not_read_into_memory() {
+    let _alone = alone();
     for kind in 0..3 {
         let parts = named(&[b"a"]).write();
         let page = parts.index.first_chunk().unwrap();
@@ -821,7 +831,7 @@ fn sections_of_a_huge_index_are_not_read_into_memory() {
         let opened = Image::options().open_parts(Box::new(index), volumes);
         // Blobs are read one at a time, and nobody has asked for one.
         assert_eq!(opened.is_err(), kind < 2, "{kind}");
-        assert!(MEMORY.peak_usage() - before < MOST_MEMORY);
+        assert!(MEMORY.peak_usage().saturating_sub(before) < MOST_MEMORY);
     }
 }
 
@@ -847,6 +857,7 @@ impl DirSink for Part {
 /// A listing goes on by place and not by name, so that names out of order cannot make it go round.
 #[test]
 fn listings_of_names_out_of_order_end() {
+    let _alone = alone();
     let names: [&[u8]; 6] = [b"z", b"a", b"a", b"m", b"a", b"z"];
     let image = named(&names).write().open().unwrap();
     let fs = PackFs::new(Arc::new(image), Options::default()).unwrap();
