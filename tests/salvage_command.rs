@@ -21,7 +21,7 @@ const CHUNK: u64 = 1 << dgfs::build::DEFAULT_CHUNK_SHIFT;
 fn several_pages(root: &Path) {
     one_of_everything(root);
     for directory in ["a", "z"] {
-        for number in 0..1_500u32 {
+        for number in 0..4_000u32 {
             let name = format!("{:x}", number.wrapping_mul(2_654_435_761));
             fs::write(root.join(directory).join(name), number.to_string()).unwrap();
         }

@@ -9,7 +9,6 @@ use crate::format::PAGE_BYTES;
 use crate::format::leaf::{LeafPage, RowCursor};
 use crate::{Error, Result};
 use std::ops::Range;
-use std::sync::Arc;
 
 /// Leaf pages that are asked for in advance: 1 MiB.
 const PAGES_AHEAD: u64 = 256;
@@ -114,8 +113,8 @@ impl Image {
             .at_page(number)
     }
 
-    fn sound_leaf(&self, number: u64) -> Result<Arc<LeafPage>> {
-        let page = self.store.leaf_uncached(number)?;
+    fn sound_leaf(&self, number: u64) -> Result<LeafPage> {
+        let page = self.store.leaf_checked(number)?;
         let end = page.first_ordinal.saturating_add(page.len() as u64);
         if end > self.header().entries {
             return Err(Error::corrupt("leaf page holds entries behind the last")
@@ -263,7 +262,7 @@ fn leaf_page_of(store: &PageStore, ordinal: u64) -> u64 {
     while low < high {
         let middle = low + (high - low).div_ceil(2);
         let probe = (middle..=high).find_map(|number| {
-            let page = store.leaf_uncached(number).ok()?;
+            let page = store.leaf_checked(number).ok()?;
             Some((number, page.first_ordinal))
         });
         match probe {
