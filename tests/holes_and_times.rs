@@ -159,6 +159,24 @@ fn holes_are_not_stored_and_come_back() {
     assert!(cat.out == fs::read(scene.source().join("hole first")).unwrap());
 }
 
+#[test]
+fn data_between_many_holes_is_one_read() {
+    let scene = Scene::packed(some_files);
+    if !has_holes(&scene.at(""), "data_between_many_holes_is_one_read") {
+        return;
+    }
+    let image = dgfs::read::Image::open(scene.image()).unwrap();
+    let node = image.lookup(b"comb").unwrap().unwrap();
+    let before = image.counters().data_reads;
+    let mut scratch = Vec::new();
+    let length = usize::try_from(MIB).unwrap();
+    let bytes = image.read_at(&node, 0, length, &mut scratch).unwrap();
+    let expected = fs::read(scene.source().join("comb")).unwrap();
+    assert!(bytes == &expected[..length]);
+    // 128 segments: a block of the chunk table, and their chunks.
+    assert_eq!(image.counters().data_reads - before, 2);
+}
+
 #[cfg(feature = "mount")]
 #[test]
 fn the_mount_shows_holes() {

@@ -2,7 +2,7 @@
 
 use super::{Image, Node, blobs};
 use crate::entry::Kind;
-use crate::format::holes::{HoleMap, Segment};
+use crate::format::holes::HoleMap;
 use crate::{Error, ErrorKind, Result};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -88,23 +88,30 @@ impl Image {
         let in_memory = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         scratch.resize(in_memory(end - offset), 0);
         let map = self.holes(node)?;
+        let Some(first) = map.overlapping(offset..end).next() else {
+            return Ok(scratch);
+        };
+        // What lies apart in the file is stored without a gap: one read, however many holes there are.
+        let start = first.offset.max(offset);
+        let stored = map
+            .overlapping(offset..end)
+            .map(|segment| segment.end().min(end) - segment.offset.max(offset));
+        let wanted = in_memory(stored.sum());
         let mut data = Vec::new();
+        let from = first.stored_at + (start - first.offset);
+        let mut rest = self.contents.read_at(node, from, wanted, &mut data)?;
         for segment in map.overlapping(offset..end) {
             let from = segment.offset.max(offset);
-            let wanted = in_memory(segment.end().min(end) - from);
-            let bytes = self
-                .contents
-                .read_at(node, stored_at(segment, from), wanted, &mut data)?;
-            let start = in_memory(from - offset);
-            if let Some(part) = scratch.get_mut(start..start + bytes.len()) {
+            let length = in_memory(segment.end().min(end) - from);
+            let (bytes, behind) = rest
+                .split_at_checked(length)
+                .ok_or_else(|| Error::corrupt("contents are shorter than the file"))?;
+            let to = in_memory(from - offset);
+            if let Some(part) = scratch.get_mut(to..to + length) {
                 part.copy_from_slice(bytes);
             }
+            rest = behind;
         }
         Ok(scratch)
     }
-}
-
-/// Where byte `offset` of the file, in `segment`, lies among what is stored.
-fn stored_at(segment: &Segment, offset: u64) -> u64 {
-    segment.stored_at + (offset - segment.offset)
 }
