@@ -112,7 +112,9 @@ impl DirSink for Page {
             name,
             cookie,
             attributes,
+            is_complete,
         } = *entry;
+        assert!(is_complete);
         self.entries.push((name.to_vec(), cookie, attributes));
         true
     }

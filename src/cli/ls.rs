@@ -47,30 +47,58 @@ struct Printer<'a> {
     args: &'a Args,
     image: &'a Image,
     output: Output,
+    /// Entries of which something could not be read.
+    problems: u64,
+}
+
+/// What is printed of an entry besides its name.
+enum Details {
+    None,
+    /// The target of a symbolic link.
+    Long(Option<Vec<u8>>),
+    Json(Box<JsonEntry>),
 }
 
 impl Printer<'_> {
     /// Prints an entry that lies at `path` of the image and is shown as `label`.
     fn print(&mut self, path: &[u8], label: &[u8], node: &Node) -> Result<()> {
-        if self.args.json {
-            let entry = JsonEntry::new(self.image, path, node, self.args.xattrs)?;
+        let details = match self.details(path, node) {
+            Ok(details) => details,
+            // The others can be shown all the same.
+            Err(error) => {
+                super::complain(&format_args!("{}: {error}", Escaped(label)));
+                self.problems += 1;
+                return Ok(());
+            }
+        };
+        if let Details::Json(entry) = details {
             return self.output.json(&entry);
         }
         if self.args.inode {
             self.output.bytes(format!("{} ", node.ino.0).as_bytes())?;
         }
-        if !self.args.long {
-            return self.output.line(Escaped(label));
+        match details {
+            Details::Long(target) => self.output.line(LongLine {
+                node,
+                path: label,
+                target: target.as_deref(),
+            }),
+            _ => self.output.line(Escaped(label)),
         }
-        let target = match node.kind() {
+    }
+
+    fn details(&self, path: &[u8], node: &Node) -> Result<Details> {
+        if self.args.json {
+            let entry = JsonEntry::new(self.image, path, node, self.args.xattrs)?;
+            return Ok(Details::Json(Box::new(entry)));
+        }
+        if !self.args.long {
+            return Ok(Details::None);
+        }
+        Ok(Details::Long(match node.kind() {
             Kind::Symlink => Some(self.image.read_link(node)?),
             _ => None,
-        };
-        self.output.line(LongLine {
-            node,
-            path: label,
-            target: target.as_deref(),
-        })
+        }))
     }
 
     fn children(&mut self, parent: &[u8], directory: &Node) -> Result<()> {
@@ -111,6 +139,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         args,
         image: &image,
         output: Output::new(),
+        problems: 0,
     };
     if args.recursive {
         printer.print(label, label, &node)?;
@@ -121,5 +150,5 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         printer.print(label, label, &node)?;
     }
     printer.output.finish()?;
-    Ok(ExitCode::SUCCESS)
+    Ok(super::exit_code(printer.problems))
 }

@@ -20,6 +20,9 @@ pub struct DirEntry<'a> {
     pub cookie: u64,
     /// What it is. Of `..`, only the inode number and the kind are its own.
     pub attributes: Attributes,
+    /// Whether all attributes are known. If not, `size` means nothing, and asking for the inode fails with the
+    /// cause.
+    pub is_complete: bool,
 }
 
 /// What takes a listing.
@@ -38,6 +41,7 @@ impl PackFs {
                 name: b".",
                 cookie: AFTER_DOT,
                 attributes: self.show(&directory),
+                is_complete: true,
             });
             if !taken {
                 return Ok(());
@@ -50,6 +54,7 @@ impl PackFs {
                 name: b"..",
                 cookie: AFTER_DOT_DOT,
                 attributes,
+                is_complete: true,
             });
             if !taken {
                 return Ok(());
@@ -64,6 +69,7 @@ impl PackFs {
                 name: child.name,
                 cookie: child.index.saturating_add(AFTER_DOT_DOT + 1),
                 attributes: self.show(child.node),
+                is_complete: child.node.is_complete(),
             })
         })
     }

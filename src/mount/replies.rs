@@ -100,11 +100,17 @@ impl Listing for NamesAndAttributes {
 impl DirSink for NamesAndAttributes {
     fn add(&mut self, entry: &DirEntry<'_>) -> bool {
         let attributes = &entry.attributes;
+        // What is not known must not be believed: the kernel then asks again, and gets the error.
+        let valid = if entry.is_complete {
+            FOR_EVER
+        } else {
+            Duration::ZERO
+        };
         let is_full = self.reply.add(
             INodeNo(attributes.ino.0),
             entry.cookie,
             OsStr::from_bytes(entry.name),
-            &FOR_EVER,
+            &valid,
             &file_attr(attributes),
             GENERATION,
         );

@@ -2,9 +2,10 @@
 
 use super::Image;
 use super::node::Node;
+use super::parentage;
 use super::tree::{self, Leaf};
 use crate::format::PAGE_BYTES;
-use crate::format::leaf::{LeafPage, RowCursor};
+use crate::format::leaf::{LeafPage, RowCursor, Run};
 use crate::{Error, ErrorKind, Result};
 
 /// Leaf pages that a pass over everything asks the device for in advance: 1 MiB.
@@ -29,7 +30,8 @@ pub struct Listed<'a> {
 
 impl Image {
     /// Visits the children of `dir` in order of their names, from child number `from` on, until `visit`
-    /// returns false.
+    /// returns false. A link whose target cannot be read is visited all the same, as a node that is not complete
+    /// ([`Node::is_complete`]).
     pub fn list(
         &self,
         dir: &Node,
@@ -44,20 +46,16 @@ impl Image {
             return Ok(());
         }
         let first = children.first.saturating_add(from);
+        let mut run_end = (0, 0);
         self.pass(
             first,
             children.end(),
             false,
             &mut |leaf, index, name, node| {
-                let run = leaf.page.run_of(index);
-                let starts_at = run.map(|run| leaf.page.first_ordinal + run.entries.start as u64);
-                // The run of a directory begins at its first child or with the page.
-                if starts_at != Some(children.first.max(leaf.page.first_ordinal)) {
-                    return Err(Error::corrupt(
-                        "directory's children are those of another directory",
-                    )
-                    .at_path(self.index_path())
-                    .at_page(leaf.number));
+                // Once for each page, unless the directory goes on where its run ends.
+                if run_end.0 != leaf.number || index >= run_end.1 {
+                    let run = self.run_of_children(leaf, index, dir)?;
+                    run_end = (leaf.number, run.entries.end);
                 }
                 Ok(visit(Listed {
                     index: node.ordinal - children.first,
@@ -69,7 +67,8 @@ impl Image {
     }
 
     /// Visits entries in key order from ordinal `from` on, until `visit`, which gets parent path, name and
-    /// entry, returns false. Each leaf page is read once; none stays in the cache.
+    /// entry, returns false. Each leaf page is read once; none stays in the cache. A link whose target cannot be read
+    /// is visited as a node that is not complete ([`Node::is_complete`]).
     pub fn walk(&self, from: u64, visit: &mut WalkVisit<'_>) -> Result<()> {
         let mut far: Option<(u64, Vec<u8>)> = None;
         let end = self.header().entries;
@@ -101,7 +100,7 @@ impl Image {
         loop {
             let mut cursor = RowCursor::at(&leaf.page, index);
             leaf.page.name_into(index, &mut name);
-            let mut run_end = 0;
+            let mut run: Option<&Run> = None;
             while cursor.index() < leaf.page.len() {
                 if ordinal >= end {
                     return Ok(());
@@ -109,15 +108,18 @@ impl Image {
                 if cursor.index() > index {
                     leaf.page.advance_name(cursor.index(), &mut name);
                 }
-                if cursor.index() >= run_end {
-                    if let Some(run) = leaf.page.run_of(cursor.index()) {
+                if run.is_none_or(|run| cursor.index() >= run.entries.end) {
+                    run = leaf.page.run_of(cursor.index());
+                    if let Some(run) = run {
                         self.run_path(&leaf, run)?;
-                        run_end = run.entries.end;
                     }
                 }
                 let row = LeafPage::check_name(ordinal, &name).and_then(|()| cursor.read());
                 let row = row.map_err(|malformed| self.malformed(leaf.number, malformed))?;
-                let node = self.node_from_row(&row)?;
+                let (mut node, _) = self.known_of_row(&row)?;
+                if node.is_directory() {
+                    node.path = run.and_then(|run| parentage::digest(&leaf.page, run, &name));
+                }
                 if !visit(&leaf, cursor.index(), &name, &node)? {
                     return Ok(());
                 }

@@ -13,6 +13,7 @@ mod listing;
 mod node;
 mod open;
 mod pages;
+mod parentage;
 mod remains;
 mod reopening;
 mod tree;
@@ -191,10 +192,18 @@ impl Image {
         self.node_at(&leaf, index)
     }
 
+    /// The entry at `index` of a page.
     fn node_at(&self, leaf: &Leaf, index: usize) -> Result<Node> {
         let row = leaf.page.row(index);
         let row = row.map_err(|malformed| self.malformed(leaf.number, malformed))?;
-        self.node_from_row(&row)
+        let mut node = self.node_from_row(&row)?;
+        if node.is_directory() {
+            let mut name = Vec::new();
+            leaf.page.name_into(index, &mut name);
+            let run = leaf.page.run_of(index);
+            node.path = run.and_then(|run| parentage::digest(&leaf.page, run, &name));
+        }
+        Ok(node)
     }
 
     #[cold]
@@ -205,10 +214,23 @@ impl Image {
     }
 
     fn node_from_row(&self, row: &LeafRow<'_>) -> Result<Node> {
+        let (node, missing) = self.known_of_row(row)?;
+        missing.map_or(Ok(node), Err)
+    }
+
+    /// The entry of a row, and why it is not complete.
+    fn known_of_row(&self, row: &LeafRow<'_>) -> Result<(Node, Option<Error>)> {
         let mut node = Node::from_row(row);
         node.other_times = self.header().has_other_times().then_some(row.other_times);
+        let mut missing = None;
         if let node::Link::Blob(offset) = node.link {
-            node.size = blobs::target(&self.store, offset)?.len() as u64;
+            match blobs::target(&self.store, offset) {
+                Ok(target) => {
+                    node.size = target.len() as u64;
+                    node.is_complete = true;
+                }
+                Err(error) => missing = Some(error),
+            }
         }
         if node.children.end() > self.header().entries {
             return Err(
@@ -216,7 +238,7 @@ impl Image {
                     .at_path(self.index_path()),
             );
         }
-        Ok(node)
+        Ok((node, missing))
     }
 
     /// The entry at `path`, relative to the root and without leading or trailing `/`; `""` is the root.
@@ -265,11 +287,7 @@ impl Image {
         if !dir.is_directory() {
             return Err(Error::new(ErrorKind::NotADirectory, "not a directory"));
         }
-        self.lookup_among(&dir.children, name)
-    }
-
-    /// The child `name` of the directory whose children are `children`. Costs one leaf page.
-    pub fn lookup_among(&self, children: &Children, name: &[u8]) -> Result<Option<Node>> {
+        let children = &dir.children;
         if children.count == 0 || name.is_empty() || name.len() > MAX_NAME {
             return Ok(None);
         }
@@ -286,6 +304,7 @@ impl Image {
                     .at_page(leaf.number),
             );
         };
+        self.run_of_children(&leaf, low, dir)?;
         match leaf.page.find_name(low..high, name) {
             Some(index) => self.node_at(&leaf, index).map(Some),
             None => Ok(None),

@@ -1,5 +1,6 @@
 //! One entry as readers see it.
 
+use super::parentage::PathDigest;
 use crate::entry::{Ino, Kind, OtherTimes, Timestamp};
 use crate::format::leaf::{LeafRow, Target};
 
@@ -69,13 +70,16 @@ pub struct Node {
     /// Contents of a regular file.
     pub extent: Extent,
     pub(super) kind: Kind,
+    pub(super) is_complete: bool,
+    /// Of a directory whose children name it by its path.
+    pub(super) path: Option<PathDigest>,
     pub(super) xattrs: Option<u64>,
     pub(super) link: Link,
     pub(super) hole_map: Option<u64>,
 }
 
 impl Node {
-    /// The entry of a row. The size of a link whose target is a blob is not known here.
+    /// The entry of a row. The size of a link whose target is a blob is not known here, which makes it incomplete.
     pub(super) fn from_row(row: &LeafRow<'_>) -> Self {
         let link = match row.target {
             _ if row.kind != Kind::Symlink => Link::None,
@@ -116,6 +120,8 @@ impl Node {
                 stored: row.stored,
             },
             kind: row.kind,
+            is_complete: !matches!(link, Link::Blob(_)),
+            path: None,
             xattrs: row.xattrs,
             link,
         }
@@ -124,6 +130,12 @@ impl Node {
     /// What the entry is.
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Whether everything is known. Only passes over many entries hand out others: symbolic links whose target cannot
+    /// be read, with a `size` of 0 that means nothing. [`super::Image::read_link`] says what is wrong.
+    pub fn is_complete(&self) -> bool {
+        self.is_complete
     }
 
     /// Whether the entry is a directory.

@@ -140,9 +140,8 @@ impl Image {
                 return false;
             }
             if row.ordinal >= range.start {
-                // Without its blob, a link keeps all but its length and target.
-                let node = self.node_from_row(&row);
-                let node = node.unwrap_or_else(|_| Node::from_row(&row));
+                let node = self.known_of_row(&row);
+                let node = node.map_or_else(|_| Node::from_row(&row), |(node, _)| node);
                 let run = page.run_of(cursor.index());
                 let parent = match run.and_then(|run| run.far_parent) {
                     None => run.map_or(&[][..], |run| page.path_of(run)),

@@ -15,6 +15,7 @@ pub(crate) mod chunks;
 pub(crate) mod consistency;
 pub(crate) mod every_kind;
 pub(crate) mod handmade;
+pub(crate) mod lies;
 pub(crate) mod unpacked;
 
 use dgfs::Result;
