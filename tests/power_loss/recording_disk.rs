@@ -78,8 +78,11 @@ impl Disk {
             ..State::default()
         }));
         let files = Files(state.clone());
-        let _session = fuser::spawn_mount(files, point, &Config::default()).unwrap();
-        Self { state, _session }
+        let session = fuser::spawn_mount(files, point, &Config::default()).unwrap();
+        Self {
+            state,
+            _session: session,
+        }
     }
 
     /// What is there, and what was done since the last call.
