@@ -304,6 +304,57 @@ fn images_of_every_version_are_read() {
     check(&image, &model);
 }
 
+/// Packed by version 1.1 of the format with `--times all`: a file of a terabyte with three segments of data, one that is all
+/// hole, an ACL.
+#[test]
+fn holes_and_times_of_version_1_1_are_read() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/v1.1/small.dgfs");
+    let image = Image::open(golden).unwrap();
+    assert!(image.has_acls());
+    assert_eq!(image.header().entries, 6);
+    let node = |path: &[u8]| image.lookup(path).unwrap().unwrap();
+    let time = |seconds, nanoseconds| Timestamp {
+        seconds,
+        nanoseconds,
+    };
+
+    let plain = node(b"plain");
+    assert_eq!(plain.mtime, time(1_700_000_000, 123_456_789));
+    let others = plain.other_times.unwrap();
+    assert_eq!(others.atime, time(-6, 999_999_999));
+    assert_eq!(others.ctime, time(1_795_273_815, 239_106_345));
+    assert_eq!(others.btime, Some(time(1_795_273_815, 216_546_287)));
+    let names: Vec<_> = image
+        .xattrs(&plain)
+        .unwrap()
+        .into_iter()
+        .map(|x| x.0)
+        .collect();
+    assert_eq!(names, [b"system.posix_acl_access".to_vec()]);
+
+    let sparse = node(b"d/sparse");
+    let end = 1u64 << 40;
+    let segments: Vec<_> = image
+        .holes(&sparse)
+        .unwrap()
+        .segments()
+        .iter()
+        .map(|segment| (segment.offset, segment.length))
+        .collect();
+    assert_eq!(segments, [(0, 4096), (1 << 20, 8192), (end - 4096, 4096)]);
+    assert_eq!((sparse.size, sparse.blocks()), (end, 32));
+    let mut scratch = Vec::new();
+    for (offset, byte) in [(0, 1), ((1 << 20) + 8191, 2), (5 << 20, 0), (end - 1, 3)] {
+        let read = image.read_at(&sparse, offset, 1, &mut scratch).unwrap();
+        assert_eq!(read, [byte], "at {offset}");
+    }
+    let hole = node(b"hole");
+    assert_eq!((hole.size, hole.blocks()), (1 << 33, 0));
+    let mut faults = 0;
+    image.verify(&dgfs::read::VerifyOptions::default(), &mut |_| faults += 1);
+    assert_eq!(faults, 0);
+}
+
 #[test]
 fn hard_links_share_an_inode_and_contents() {
     let scratch = tempfile::tempdir().unwrap();
