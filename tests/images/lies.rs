@@ -613,6 +613,15 @@ pub(crate) const CASES: &[Case] = &[
         &["blob is too long"],
     ),
     (
+        "an ACL that the header does not tell of",
+        || {
+            let mut blob = b"\x01\x00\x17\x04\x00\x00\x00system.posix_acl_access".to_vec();
+            blob.extend_from_slice(&[2, 0, 0, 0]);
+            with_xattrs(&blob)
+        },
+        &["ACL in an image that says it has none"],
+    ),
+    (
         "no attributes in the blob",
         || with_xattrs(&[0, 0]),
         &["list of extended attributes is empty"],

@@ -7,9 +7,9 @@ use super::links::Links;
 use super::reading::{Contents, Reading};
 use super::{Report, VerifyOptions, join};
 use crate::entry::{Ino, Kind};
-use crate::format::PAGE_BYTES;
 use crate::format::header::Header;
 use crate::format::leaf::{LeafPage, LeafRow, RowCursor};
+use crate::format::{PAGE_BYTES, blob};
 use crate::read::node::{Link, Node};
 use crate::read::{Image, blobs};
 use crate::{Error, Result};
@@ -234,7 +234,20 @@ impl Pass<'_, '_> {
             .xattrs
             .filter(|offset| !self.sound_blobs.contains(offset))
         {
-            if blobs::xattrs(&self.image.store, offset)?.is_empty() {
+            let xattrs = blobs::xattrs(&self.image.store, offset)?;
+            let header = self.image.header();
+            // Version 1.0 did not say it.
+            if header.version_minor > 0
+                && !header.has_acls()
+                && xattrs.iter().any(|(name, _)| blob::is_acl(name))
+            {
+                return Err(Error::corrupt(
+                    "entry has an ACL in an image that says it has none, and that no mount enforces",
+                )
+                .at_path(self.image.index_path())
+                .at_offset(offset));
+            }
+            if xattrs.is_empty() {
                 return Err(Error::corrupt("list of extended attributes is empty")
                     .at_path(self.image.index_path())
                     .at_offset(offset));
