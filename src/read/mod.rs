@@ -14,6 +14,7 @@ mod node;
 mod open;
 mod pages;
 mod parentage;
+mod path_digest;
 mod remains;
 mod reopening;
 mod tree;

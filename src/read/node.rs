@@ -1,6 +1,6 @@
 //! One entry as readers see it.
 
-use super::parentage::PathDigest;
+use super::path_digest::PathDigest;
 use crate::entry::{Ino, Kind, OtherTimes, Timestamp};
 use crate::format::leaf::{LeafRow, Target};
 

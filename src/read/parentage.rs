@@ -6,25 +6,11 @@
 
 use super::Image;
 use super::node::Node;
+use super::path_digest::PathDigest;
 use super::tree::Leaf;
 use crate::format::MAX_INLINE_PATH;
 use crate::format::leaf::{LeafPage, Run};
 use crate::{Error, Result};
-use std::hash::{BuildHasher, RandomState};
-use std::sync::LazyLock;
-
-/// A directory's path in few bytes. The key is drawn for each process, so no image can be made for paths that are
-/// taken for each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct PathDigest(u64);
-
-static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-
-impl PathDigest {
-    fn of(path: &[u8]) -> Self {
-        Self(KEY.hash_one(path))
-    }
-}
 
 /// The digest of the path of the directory `name` in `run`, an entry of `page`; `None` where its children name it by
 /// ordinal.
