@@ -299,9 +299,13 @@ fn chunked_files_with_holes_in_several_volumes_read_alike() {
     fs::write(source.path().join("zeros"), vec![0; 300_000]).unwrap();
     let packed = Packed::new(python, source.path(), 2);
     packed.compare();
+    let options = ["--compress", "zstd:3", "--chunk", "32K"];
+    let compressed = Packed::with(python, source.path(), 2, &options);
+    compressed.compare();
     for name in ["small", "two", "large", "comb", "zeros"] {
         let expected = fs::read(source.path().join(name)).unwrap();
         assert!(packed.cat(name) == expected, "contents of {name}");
+        assert!(compressed.cat(name) == expected, "contents of {name}");
     }
 }
 

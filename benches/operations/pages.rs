@@ -89,6 +89,7 @@ fn entry(layout: Layout, number: u64, name: &[u8]) -> NewEntry<'_> {
         hole_bytes: 0,
         hole_map: 0,
         saved: 0,
+        codec: 0,
         place: None,
         primary: 0,
         links: 1,

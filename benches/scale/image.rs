@@ -94,6 +94,7 @@ fn write_index(sorted: &Sorted, plan: &Plan, scratch: &Path, path: &Path) -> Res
             position,
             stored,
             saved: 0,
+            codec: None,
         };
         let children = entry.children.unwrap_or_default();
         index.push(&IndexEntry {

@@ -23,7 +23,7 @@ pub(crate) fn run(mut data: &[u8]) {
     assert!(last > 0 && last <= shape.chunk_size());
     let mut bytes = crc(data).to_le_bytes().to_vec();
     bytes.extend_from_slice(data);
-    if let Ok(table) = TableBlock::decode(&bytes, &shape, block, chunk_bytes) {
+    if let Ok(table) = TableBlock::decode(&bytes, &shape, block, chunk_bytes, size % 2 == 0) {
         let mut again = Vec::new();
         table.encode_into(&mut again);
         assert_eq!(again, bytes);

@@ -1,10 +1,10 @@
 //! Builds an image from entries in any order.
 
-use super::contents::{ContentOptions, Planned, Receiver, store_contents};
+use super::contents::{Codecs, ContentOptions, Planned, Receiver, store_contents};
 use super::identity;
 use super::index::{IndexEntry, IndexWriter, Placement};
 use super::options::{
-    BuildOptions, DEFAULT_CHUNK_SHIFT, Observer, Phase, Progress, Report, report,
+    BuildOptions, Compression, DEFAULT_CHUNK_SHIFT, Observer, Phase, Progress, Report, report,
 };
 use super::output::Output;
 use super::overrides::Overrides;
@@ -248,10 +248,9 @@ impl Builder {
         };
         report(observer, progress)?;
 
-        let outputs = self.publication.volumes().to_vec();
-        let chunk_shift = DEFAULT_CHUNK_SHIFT;
-        let expected = expected_bytes(&totals, chunk_shift);
-        let mut volumes = VolumeSet::begin(outputs, self.uuid, chunk_shift, expected)?;
+        let chunk_shift = self.options.chunk_shift;
+        let codecs = codecs(&self.options)?;
+        let mut volumes = begin_volumes(&self.publication, &self.options, self.uuid, &totals)?;
         if self.options.reproducible {
             volumes.take_digest();
         }
@@ -279,6 +278,7 @@ impl Builder {
             spool: self.spool.finish()?,
             memory: self.options.memory / 4,
             strict: self.options.strict,
+            codecs,
         };
         let threads = self.options.threads.clamp(1, descriptors::most_threads());
         let openers = (0..threads)
@@ -331,6 +331,30 @@ fn identify(
     publication.identify(&uuid)?;
     identity::reseal(index, header, uuid)?;
     volumes.identify(uuid)
+}
+
+/// What contents are compressed with.
+fn codecs(options: &BuildOptions) -> Result<Option<Codecs>> {
+    match options.compression {
+        Compression::None => Ok(None),
+        Compression::Zstd(level) => Codecs::plain(level).map(Some),
+    }
+}
+
+/// Volumes for files that come to `totals`.
+fn begin_volumes(
+    publication: &Publication,
+    options: &BuildOptions,
+    uuid: Uuid,
+    totals: &Totals,
+) -> Result<VolumeSet> {
+    let expected = expected_bytes(totals, options.chunk_shift);
+    let begin = match options.compression {
+        Compression::None => VolumeSet::begin,
+        Compression::Zstd(_) => VolumeSet::begin_compressed,
+    };
+    let outputs = publication.volumes().to_vec();
+    begin(outputs, uuid, options.chunk_shift, expected)
 }
 
 /// About what the extents of all files will take.
@@ -490,6 +514,7 @@ impl Packing<'_, '_> {
             position: placed.position,
             stored: placed.stored,
             saved: placed.saved,
+            codec: placed.codec,
         });
         Ok(primary)
     }

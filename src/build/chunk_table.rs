@@ -137,7 +137,8 @@ mod tests {
                 let mut at = 0;
                 for block in 0..u64::from(count).div_ceil(BLOCK_ROWS as u64) {
                     let end = at + usize::try_from(shape.block_length(block)).unwrap();
-                    let block = TableBlock::decode(&bytes[at..end], &shape, block, chunk_bytes);
+                    let block =
+                        TableBlock::decode(&bytes[at..end], &shape, block, chunk_bytes, true);
                     decoded.extend(block.unwrap().chunks);
                     at = end;
                 }

@@ -7,7 +7,9 @@ use crate::entry::{Kind, OtherTimes, Timestamp};
 use crate::format::attributes::{self, Attributes};
 use crate::format::checksum::{crc, seal_page};
 use crate::format::frame::FrameEncoder;
-use crate::format::header::{FEATURE_ACLS, FEATURE_HOLES, FEATURE_TIMES, Header, Section};
+use crate::format::header::{
+    FEATURE_ACLS, FEATURE_COMPRESSED, FEATURE_HOLES, FEATURE_TIMES, Header, Section,
+};
 use crate::format::inner::Separator;
 use crate::format::leaf::{LeafBuilder, NewEntry, NewTarget};
 use crate::format::volume::{self, Span};
@@ -71,6 +73,8 @@ pub struct Placement {
     pub stored: u64,
     /// Default stored length minus stored length.
     pub saved: u64,
+    /// The codec of its frames, if it has any.
+    pub codec: Option<u32>,
 }
 
 /// What was written.
@@ -194,6 +198,10 @@ impl<'f> IndexWriter<'f> {
         if entry.hole_bytes > 0 {
             self.features |= FEATURE_HOLES;
         }
+        let codec = entry.placement.and_then(|placement| placement.codec);
+        if codec.is_some() {
+            self.features |= FEATURE_COMPRESSED;
+        }
         let other_times = match entry.other_times {
             Some(times) => {
                 self.features |= FEATURE_TIMES;
@@ -219,6 +227,7 @@ impl<'f> IndexWriter<'f> {
             deeper,
             first_child,
             saved: entry.placement.map_or(0, |placement| placement.saved),
+            codec: codec.map_or(0, u64::from),
             place: entry
                 .placement
                 .filter(|_| !implicit)

@@ -79,6 +79,7 @@ fn index_of(model: &Model) -> (Image, Vec<u8>) {
             stored: crate::format::extent::Shape::new(record.size, CHUNK_SHIFT)
                 .default_stored_length(),
             saved: 0,
+            codec: None,
         });
         position += placement.map_or(0, |p| p.stored);
         writer

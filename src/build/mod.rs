@@ -10,6 +10,7 @@ mod attribute_table;
 mod blobs;
 mod builder;
 mod chunk_table;
+mod classes;
 pub mod contents;
 mod directory_counts;
 mod hard_links;
@@ -31,8 +32,8 @@ pub mod volumes;
 pub use builder::{Builder, Contents, NewEntry};
 pub use mode_changes::ModeChanges;
 pub use options::{
-    BuildOptions, DEFAULT_CHUNK_SHIFT, DEFAULT_INDEX_LEVEL, DEFAULT_MEMORY, LogObserver,
-    MIN_MEMORY, Observer, Phase, Progress, Report,
+    BuildOptions, CHUNK_SHIFTS, Compression, DEFAULT_CHUNK_SHIFT, DEFAULT_INDEX_LEVEL,
+    DEFAULT_MEMORY, LogObserver, MIN_MEMORY, Observer, Phase, Progress, Report,
 };
 pub use overrides::{NewTime, Overrides};
 pub use pack::pack_tree;

@@ -18,9 +18,22 @@ pub const MIN_MEMORY: usize = 16 << 20;
 /// requests is one whole chunk.
 pub const DEFAULT_CHUNK_SHIFT: u32 = 17;
 
+/// Largest chunks and smallest, as powers of 2 of bytes.
+pub use crate::format::header::CHUNK_SHIFTS;
+
 /// Zstd level of index pages: measured as the point where higher ones gain less than one per cent of the index
 /// (see docs/benchmarks.md).
 pub const DEFAULT_INDEX_LEVEL: i32 = 15;
+
+/// How contents are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compression {
+    /// As they are.
+    #[default]
+    None,
+    /// As zstd frames at this level, 1 to 22, where that makes them shorter.
+    Zstd(i32),
+}
 
 /// How to build an image.
 #[derive(Debug, Clone)]
@@ -61,6 +74,11 @@ pub struct BuildOptions {
     pub overrides: Overrides,
     /// Zstd level of index pages, 1 to 22.
     pub index_level: i32,
+    /// How contents are stored.
+    pub compression: Compression,
+    /// Contents are cut in chunks of 2 to the power of this many bytes, each of which is read and
+    /// decompressed alone: one of [`CHUNK_SHIFTS`].
+    pub chunk_shift: u32,
 }
 
 impl Default for BuildOptions {
@@ -81,6 +99,8 @@ impl Default for BuildOptions {
             selection: Selection::default(),
             overrides: Overrides::default(),
             index_level: DEFAULT_INDEX_LEVEL,
+            compression: Compression::default(),
+            chunk_shift: DEFAULT_CHUNK_SHIFT,
         }
     }
 }
@@ -107,6 +127,17 @@ impl BuildOptions {
             return wrong(format!(
                 "index level {} is not between 1 and 22",
                 self.index_level
+            ));
+        }
+        if let Compression::Zstd(level) = self.compression {
+            if !(1..=22).contains(&level) {
+                return wrong(format!("zstd level {level} is not between 1 and 22"));
+            }
+        }
+        if !CHUNK_SHIFTS.contains(&self.chunk_shift) {
+            return wrong(format!(
+                "chunks of 2^{} bytes are not between 4 KiB and 16 MiB",
+                self.chunk_shift
             ));
         }
         for (number, path) in self.volumes.iter().enumerate() {

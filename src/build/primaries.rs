@@ -6,8 +6,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// Bytes of a record: ordinal, size, bytes of holes, hole map, position, stored length, bytes saved.
-const RECORD: usize = 56;
+/// Bytes of a record: ordinal, size, bytes of holes, hole map, position, stored length, bytes saved, codec.
+const RECORD: usize = 64;
 
 /// Records that wait in memory before they are written, and the unit of growth of the file.
 const KEPT: usize = 4096;
@@ -64,6 +64,7 @@ impl Primaries {
                     number(|p| p.position),
                     number(|p| p.stored),
                     number(|p| p.saved),
+                    number(|p| p.codec.map_or(u64::MAX, u64::from)),
                 ] {
                     bytes.extend_from_slice(&value.to_le_bytes());
                 }
@@ -99,6 +100,7 @@ impl Primaries {
             position: next(),
             stored: next(),
             saved: next(),
+            codec: u32::try_from(next()).ok(),
         };
         let placement = (placement.position != u64::MAX).then_some(placement);
         Ok(Primary {
@@ -149,6 +151,7 @@ mod tests {
                 position: n << 20,
                 stored: n,
                 saved: 1,
+                codec: u32::try_from(n).ok().filter(|codec| codec % 2 == 0),
             }),
         };
         let count = 3 * KEPT as u64 + 7;

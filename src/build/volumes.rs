@@ -41,8 +41,46 @@ pub struct Placed {
     pub holes: Option<Arc<HoleMap>>,
     /// Bytes the extent takes; 0 if the file turned out empty, which has no extent.
     pub stored: u64,
-    /// How much shorter that is than the default stored length: the chunks of zeros left out.
+    /// How much shorter that is than the default stored length: what compression saved, and chunks of zeros.
     pub saved: u64,
+    /// The codec of the frames among its chunks, if there are any.
+    pub codec: Option<u32>,
+}
+
+/// A chunk as it goes into a volume.
+#[derive(Debug, Clone, Copy)]
+pub struct StoredChunk<'a> {
+    /// Bytes of data, at least 1 and at most a chunk.
+    pub length: usize,
+    /// What is stored: these bytes, a shorter frame of them, or nothing for zeros that need not be stored.
+    pub bytes: &'a [u8],
+    /// CRC-32C of what is stored.
+    pub crc: u32,
+}
+
+impl<'a> StoredChunk<'a> {
+    /// A chunk that is stored as it is.
+    pub fn raw(bytes: &'a [u8], crc: u32) -> Self {
+        Self {
+            length: bytes.len(),
+            bytes,
+            crc,
+        }
+    }
+
+    /// A chunk of zeros that is not stored.
+    pub fn zeros(length: usize) -> Self {
+        Self {
+            length,
+            bytes: &[],
+            crc: 0,
+        }
+    }
+
+    /// Whether what is stored is a frame.
+    pub fn is_frame(&self) -> bool {
+        (1..self.length).contains(&self.bytes.len())
+    }
 }
 
 /// The volumes of an image while contents are appended.
@@ -59,6 +97,8 @@ pub struct VolumeSet {
     share: u64,
     /// Stored length, so far as it is known in advance, of all files that are still to come.
     remaining: u64,
+    /// Default stored lengths of the files in the current volume, if contents are compressed.
+    taken: Option<u64>,
 }
 
 impl VolumeSet {
@@ -73,6 +113,27 @@ impl VolumeSet {
         chunk_shift: u32,
         expected: u64,
     ) -> Result<Self> {
+        Self::start(outputs, uuid, chunk_shift, expected, false)
+    }
+
+    /// The same for contents that are compressed. What they will take is not known, so no space is reserved, and the
+    /// volumes are balanced by what files would take as they are.
+    pub fn begin_compressed(
+        outputs: Vec<Output>,
+        uuid: Uuid,
+        chunk_shift: u32,
+        expected: u64,
+    ) -> Result<Self> {
+        Self::start(outputs, uuid, chunk_shift, expected, true)
+    }
+
+    fn start(
+        outputs: Vec<Output>,
+        uuid: Uuid,
+        chunk_shift: u32,
+        expected: u64,
+        compressed: bool,
+    ) -> Result<Self> {
         let count = outputs.len();
         if count > MAX_VOLUMES {
             return Err(Error::new(
@@ -83,9 +144,10 @@ impl VolumeSet {
         let share = expected.div_ceil((count as u64).max(1));
         // Header and trailer, and the padding before the trailer.
         let frame = 3 * PAGE_BYTES;
+        let reserved = if compressed { 0 } else { share };
         let wanted: Vec<_> = outputs
             .iter()
-            .map(|output| (output, share.saturating_add(frame)))
+            .map(|output| (output, reserved.saturating_add(frame)))
             .collect();
         preallocate(&wanted)?;
         let mut waiting = outputs.into_iter();
@@ -111,6 +173,7 @@ impl VolumeSet {
             count,
             share,
             remaining: expected,
+            taken: compressed.then_some(0),
         })
     }
 
@@ -125,9 +188,9 @@ impl VolumeSet {
         self.chunk_shift
     }
 
-    /// Appends a file of one chunk whose contents have the checksum `crc`.
-    pub fn append_small(&mut self, contents: &[u8], crc: u32) -> Result<Placed> {
-        let size = contents.len() as u64;
+    /// Appends a file of one chunk. Zeros are stored here.
+    pub fn append_small(&mut self, chunk: &StoredChunk<'_>) -> Result<Placed> {
+        let size = chunk.length as u64;
         if size > 1 << self.chunk_shift {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
@@ -137,11 +200,18 @@ impl VolumeSet {
         if size == 0 {
             return Ok(self.current.placed(self.current.offset(), 0, 0));
         }
+        if chunk.bytes.is_empty() || chunk.bytes.len() > chunk.length {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("{} bytes cannot stand for {size}", chunk.bytes.len()),
+            ));
+        }
         self.choose_volume(size)?;
         let start = self.current.offset();
-        self.current.append(contents)?;
-        self.current.append(&crc.to_le_bytes())?;
-        Ok(self.current.placed(start, size, 0))
+        self.current.append(chunk.bytes)?;
+        self.current.append(&chunk.crc.to_le_bytes())?;
+        let saved = chunk.length - chunk.bytes.len();
+        Ok(self.current.placed(start, size, saved as u64))
     }
 
     /// Begins a file of about `size` bytes that comes in chunks. Dropped before
@@ -178,10 +248,11 @@ impl VolumeSet {
     /// share of the current one.
     fn choose_volume(&mut self, size: u64) -> Result<()> {
         let length = Shape::new(size, self.chunk_shift).default_stored_length();
-        let used = self.current.offset() - PAGE_BYTES;
+        let used = self.taken.unwrap_or(self.current.offset() - PAGE_BYTES);
         if used > 0 && used.saturating_add(length / 2) >= self.share {
             self.next_volume()?;
         }
+        self.taken = self.taken.map(|taken| taken.saturating_add(length));
         self.remaining = self.remaining.saturating_sub(length);
         Ok(())
     }
@@ -201,6 +272,7 @@ impl VolumeSet {
         next.digest = self.current.digest.take();
         let full = std::mem::replace(&mut self.current, next);
         self.closed.push(full.close()?);
+        self.taken = self.taken.map(|_| 0);
         // What is left is spread anew, so that one huge file does not starve the last volumes.
         let left = self.waiting.len() as u64 + 1;
         self.share = self.remaining.div_ceil(left);
@@ -225,19 +297,22 @@ pub struct FileWriter<'a> {
 }
 
 impl FileWriter<'_> {
-    /// Appends the next chunk, whose checksum is `crc`. Only the last chunk of a file may be
-    /// shorter than a chunk.
-    pub fn chunk(&mut self, contents: &[u8], crc: u32) -> Result<()> {
-        let stored = self.check_length(contents.len() as u64)?;
-        self.volume.append(contents)?;
-        self.push(u64::from(stored), Chunk { stored, crc })
-    }
-
-    /// Counts the next chunk, `length` zeros, without storing it.
-    pub fn zero_chunk(&mut self, length: u64) -> Result<()> {
-        self.check_length(length)?;
-        self.saved += length;
-        self.push(length, Chunk { stored: 0, crc: 0 })
+    /// Appends the next chunk. Only the last chunk of a file may have less data than a chunk.
+    pub fn chunk(&mut self, chunk: &StoredChunk<'_>) -> Result<()> {
+        let length = u64::from(self.check_length(chunk.length as u64)?);
+        let stored = u32::try_from(chunk.bytes.len())
+            .ok()
+            .filter(|&stored| u64::from(stored) <= length);
+        let stored = stored.ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidInput,
+                format!("{} bytes cannot stand for {length}", chunk.bytes.len()),
+            )
+        })?;
+        self.volume.append(chunk.bytes)?;
+        self.saved += length - u64::from(stored);
+        let crc = chunk.crc;
+        self.push(length, Chunk { stored, crc })
     }
 
     /// Ends the file with what its contents need behind them.
@@ -249,11 +324,11 @@ impl FileWriter<'_> {
             1 => {
                 let mut crc = self.only.crc;
                 // A file of one chunk has no table that could say it is left out.
-                if self.saved > 0 {
+                if self.only.stored == 0 {
                     crc = 0;
                     let zeros = [0; PAGE_SIZE];
-                    for at in (0..self.saved).step_by(PAGE_SIZE) {
-                        let length = in_memory((self.saved - at).min(PAGE_BYTES));
+                    for at in (0..self.size).step_by(PAGE_SIZE) {
+                        let length = in_memory((self.size - at).min(PAGE_BYTES));
                         let part = zeros.get(..length).unwrap_or(&zeros);
                         crc = crc_append(crc, part);
                         volume.append(part)?;
@@ -349,6 +424,7 @@ impl VolumeWriter {
             holes: None,
             stored: self.offset() - start,
             saved,
+            codec: None,
         }
     }
 

@@ -80,14 +80,18 @@ fn plans() -> impl Strategy<Value = Vec<Plan>> {
 
 fn write(volumes: &mut VolumeSet, plan: &Plan, contents: &[u8]) -> Option<Placed> {
     if !plan.streamed && !plan.dropped && contents.len() <= CHUNK {
-        return Some(volumes.append_small(contents, crc(contents)).unwrap());
+        return Some(
+            volumes
+                .append_small(&StoredChunk::raw(contents, crc(contents)))
+                .unwrap(),
+        );
     }
     let mut file = volumes.begin_file(contents.len() as u64).unwrap();
     for (chunk, &zero) in contents.chunks(CHUNK).zip(&plan.zeros) {
         if zero {
-            file.zero_chunk(chunk.len() as u64).unwrap();
+            file.chunk(&StoredChunk::zeros(chunk.len())).unwrap();
         } else {
-            file.chunk(chunk, crc(chunk)).unwrap();
+            file.chunk(&StoredChunk::raw(chunk, crc(chunk))).unwrap();
         }
     }
     if plan.dropped {
@@ -109,7 +113,7 @@ fn read(extent: &[u8], placed: &Placed) -> Vec<u8> {
     let mut block = 0;
     while !table.is_empty() {
         let (bytes, rest) = table.split_at(shape.block_length(block) as usize);
-        let decoded = TableBlock::decode(bytes, &shape, block, chunks.len() as u64).unwrap();
+        let decoded = TableBlock::decode(bytes, &shape, block, chunks.len() as u64, true).unwrap();
         let mut at = decoded.offset as usize;
         for (chunk, number) in decoded.chunks.iter().zip(decoded.first..) {
             let stored = &chunks[at..at + chunk.stored as usize];
@@ -230,7 +234,9 @@ fn sizes(files: &[u64], count: usize) -> Vec<u64> {
     let mut volumes = begin(directory.path(), count, expected);
     for &size in files {
         let contents = vec![1; size as usize];
-        volumes.append_small(&contents, crc(&contents)).unwrap();
+        volumes
+            .append_small(&StoredChunk::raw(&contents, crc(&contents)))
+            .unwrap();
     }
     let spans = volumes.close_extents().unwrap().spans();
     spans
@@ -259,14 +265,18 @@ fn a_dropped_file_is_overwritten_across_buffers() {
     let directory = tempfile::tempdir().unwrap();
     let outputs = outputs(directory.path(), 1);
     let mut volumes = VolumeSet::begin(outputs.clone(), UUID, SHIFT, 0).unwrap();
-    volumes.append_small(b"before", crc(b"before")).unwrap();
+    volumes
+        .append_small(&StoredChunk::raw(b"before", crc(b"before")))
+        .unwrap();
     let chunk = [0xee; CHUNK];
     let mut file = volumes.begin_file(0).unwrap();
     for _ in 0..3 * BUFFER / CHUNK {
-        file.chunk(&chunk, crc(&chunk)).unwrap();
+        file.chunk(&StoredChunk::raw(&chunk, crc(&chunk))).unwrap();
     }
     drop(file);
-    let placed = volumes.append_small(b"behind", crc(b"behind")).unwrap();
+    let placed = volumes
+        .append_small(&StoredChunk::raw(b"behind", crc(b"behind")))
+        .unwrap();
     assert_eq!(placed.position, PAGE_BYTES + 10);
     let layout = volumes.close_extents().unwrap().finish(None).unwrap()[0];
     assert_eq!(
@@ -332,13 +342,18 @@ fn refuses_what_does_not_fit_the_format() {
     let directory = tempfile::tempdir().unwrap();
     let mut volumes = begin(directory.path(), 1, 0);
     let long = vec![1; CHUNK + 1];
-    assert!(volumes.append_small(&long, crc(&long)).is_err());
+    assert!(
+        volumes
+            .append_small(&StoredChunk::raw(&long, crc(&long)))
+            .is_err()
+    );
     let mut file = volumes.begin_file(9000).unwrap();
-    assert!(file.chunk(&long, crc(&long)).is_err());
-    assert!(file.chunk(&[], 0).is_err());
-    assert!(file.zero_chunk(CHUNK as u64 + 1).is_err());
-    file.chunk(&[1; 5], crc(&[1; 5])).unwrap();
-    let behind_a_short_one = file.chunk(&[1; 5], crc(&[1; 5]));
+    assert!(file.chunk(&StoredChunk::raw(&long, crc(&long))).is_err());
+    assert!(file.chunk(&StoredChunk::raw(&[], 0)).is_err());
+    assert!(file.chunk(&StoredChunk::zeros(CHUNK + 1)).is_err());
+    file.chunk(&StoredChunk::raw(&[1; 5], crc(&[1; 5])))
+        .unwrap();
+    let behind_a_short_one = file.chunk(&StoredChunk::raw(&[1; 5], crc(&[1; 5])));
     assert_eq!(
         behind_a_short_one.unwrap_err().kind(),
         ErrorKind::InvalidInput

@@ -11,7 +11,9 @@ use signal_hook::flag;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use dgfs::build::{BuildOptions, Observer, Phase, Progress, Report, pack_tree};
+use dgfs::build::{
+    BuildOptions, CHUNK_SHIFTS, Compression, Observer, Phase, Progress, Report, pack_tree,
+};
 use dgfs::entry::KeptTimes;
 use dgfs::{Error, ErrorKind, Result, image};
 
@@ -62,6 +64,13 @@ pub(super) struct Args {
     #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(i32).range(1..=22),
         default_value_t = dgfs::build::DEFAULT_INDEX_LEVEL)]
     index_level: i32,
+    /// How contents are compressed: `none`, or `zstd` with a level from 1 to 22.
+    #[arg(long, value_name = "none|zstd[:LEVEL]", value_parser = parse_compression, default_value = "none")]
+    compress: Compression,
+    /// Bytes of the chunks that large files are cut in, a power of 2 from 4K to 16M. Each is read and
+    /// decompressed alone.
+    #[arg(long, value_name = "SIZE", value_parser = parse_chunk, default_value = "128K")]
+    chunk: u32,
     /// Give the same bytes for the same tree, wherever it lies: the identity follows from what is
     /// packed. Times after `SOURCE_DATE_EPOCH`, if that is set, become that time, unless --mtime is
     /// given. Owners stay: see --all-root.
@@ -74,6 +83,36 @@ pub(super) struct Args {
     selection: SelectionArgs,
     #[command(flatten)]
     overrides: OverrideArgs,
+}
+
+/// What zstd does unless a level is given.
+const DEFAULT_LEVEL: i32 = 9;
+
+/// Reads the value of `--compress`.
+fn parse_compression(text: &str) -> std::result::Result<Compression, String> {
+    let (name, level) = match text.split_once(':') {
+        Some((name, level)) => (name, Some(level)),
+        None => (text, None),
+    };
+    match (name, level) {
+        ("none", None) => Ok(Compression::None),
+        ("zstd", None) => Ok(Compression::Zstd(DEFAULT_LEVEL)),
+        ("zstd", Some(level)) => level
+            .parse()
+            .ok()
+            .filter(|level| (1..=22).contains(level))
+            .map(Compression::Zstd)
+            .ok_or_else(|| format!("{level} is no level from 1 to 22")),
+        _ => Err("give `none`, `zstd`, or `zstd:LEVEL`".to_owned()),
+    }
+}
+
+/// Reads the value of `--chunk`, as a power of 2.
+fn parse_chunk(text: &str) -> std::result::Result<u32, String> {
+    let size = parse_size(text)?;
+    Some(size.trailing_zeros())
+        .filter(|shift| size.is_power_of_two() && CHUNK_SHIFTS.contains(shift))
+        .ok_or_else(|| "give a power of 2 from 4K to 16M".to_owned())
 }
 
 /// Times to keep.
@@ -105,6 +144,8 @@ pub(super) fn run(args: &Args, quiet: bool) -> Result<ExitCode> {
         selection: args.selection.selection()?,
         overrides: args.overrides.overrides(args.reproducible)?,
         index_level: args.index_level,
+        compression: args.compress,
+        chunk_shift: args.chunk,
         ..BuildOptions::default()
     };
     if let Some(threads) = args.threads {

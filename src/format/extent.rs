@@ -88,9 +88,9 @@ impl Shape {
 /// One chunk of a file with a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chunk {
-    /// Bytes it takes in the volume; 0 for a chunk of zeros that is not stored.
+    /// Bytes it takes in the volume; 0 for a chunk of zeros that is not stored, fewer than its data for a frame.
     pub stored: u32,
-    /// CRC-32C of its contents; 0 if it is not stored.
+    /// CRC-32C of these bytes; 0 if it is not stored.
     pub crc: u32,
 }
 
@@ -126,8 +126,15 @@ impl TableBlock {
         }
     }
 
-    /// Parses table block `block` of a file of `shape` whose chunks take `chunk_bytes` in the volume.
-    pub fn decode(bytes: &[u8], shape: &Shape, block: u64, chunk_bytes: u64) -> Parsed<Self> {
+    /// Parses table block `block` of a file of `shape` whose chunks take `chunk_bytes` in the volume. Chunks shorter
+    /// than their data are refused unless the image is `compressed`.
+    pub fn decode(
+        bytes: &[u8],
+        shape: &Shape,
+        block: u64,
+        chunk_bytes: u64,
+        compressed: bool,
+    ) -> Parsed<Self> {
         let mut reader = ByteReader::new(bytes);
         if reader.u32()? != crc(reader.rest()) {
             return Err(Malformed("chunk table checksum does not match"));
@@ -152,8 +159,13 @@ impl TableBlock {
                 stored: reader.u32()?,
                 crc: reader.u32()?,
             };
-            let whole = u64::from(chunk.stored) == shape.chunk_length(number);
-            if !whole && chunk != (Chunk { stored: 0, crc: 0 }) {
+            let length = shape.chunk_length(number);
+            let possible = match u64::from(chunk.stored) {
+                0 => chunk.crc == 0,
+                stored if stored < length => compressed,
+                stored => stored == length,
+            };
+            if !possible {
                 return Err(Malformed("chunk has an impossible stored length"));
             }
             end = end
@@ -226,24 +238,24 @@ mod tests {
         assert_eq!(bytes.len() as u64, shape.table_length());
         let chunk_bytes = 2 * 4096 + 5;
         assert_eq!(
-            TableBlock::decode(&bytes, &shape, 0, chunk_bytes),
+            TableBlock::decode(&bytes, &shape, 0, chunk_bytes, false),
             Ok(block.clone())
         );
-        assert!(TableBlock::decode(&bytes, &shape, 1, chunk_bytes).is_err());
-        assert!(TableBlock::decode(&bytes, &shape, 0, chunk_bytes + 1).is_err());
-        assert!(TableBlock::decode(&bytes, &shape, 0, chunk_bytes - 1).is_err());
+        assert!(TableBlock::decode(&bytes, &shape, 1, chunk_bytes, false).is_err());
+        assert!(TableBlock::decode(&bytes, &shape, 0, chunk_bytes + 1, false).is_err());
+        assert!(TableBlock::decode(&bytes, &shape, 0, chunk_bytes - 1, false).is_err());
         for at in 0..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[at] ^= 1;
             assert!(
-                TableBlock::decode(&damaged, &shape, 0, chunk_bytes).is_err(),
+                TableBlock::decode(&damaged, &shape, 0, chunk_bytes, false).is_err(),
                 "byte {at}"
             );
         }
     }
 
     #[test]
-    fn a_partly_stored_chunk_is_refused() {
+    fn a_shorter_chunk_is_a_frame_of_a_compressed_image() {
         let shape = Shape::new(2 * 4096, 12);
         let block = TableBlock {
             first: 0,
@@ -261,6 +273,7 @@ mod tests {
         };
         let mut bytes = Vec::new();
         block.encode_into(&mut bytes);
-        assert!(TableBlock::decode(&bytes, &shape, 0, 8096).is_err());
+        assert!(TableBlock::decode(&bytes, &shape, 0, 8096, false).is_err());
+        assert_eq!(TableBlock::decode(&bytes, &shape, 0, 8096, true), Ok(block));
     }
 }

@@ -1,8 +1,8 @@
-//! Zstandard frames without magic number, as leaf pages hold them.
+//! Zstandard frames without magic number, as leaf pages and extents hold them.
 
 use super::{Malformed, Parsed};
 use std::cell::RefCell;
-use zstd_safe::{CCtx, CParameter, DCtx, DParameter, FrameFormat};
+use zstd_safe::{CCtx, CDict, CParameter, DCtx, DDict, DParameter, FrameFormat};
 
 /// Most bytes that a frame of a leaf page may decode to.
 pub const MAX_FRAME: usize = 65_535;
@@ -22,26 +22,8 @@ impl std::fmt::Debug for FrameEncoder {
 impl FrameEncoder {
     /// An encoder at zstd `level` (1 … 22).
     pub fn new(level: i32) -> crate::Result<Self> {
-        let mut context = CCtx::create();
-        for parameter in [
-            CParameter::CompressionLevel(level),
-            CParameter::Format(FrameFormat::Magicless),
-            CParameter::ContentSizeFlag(false),
-            CParameter::ChecksumFlag(false),
-            CParameter::DictIdFlag(false),
-        ] {
-            context.set_parameter(parameter).map_err(|code| {
-                crate::Error::new(
-                    crate::ErrorKind::InvalidInput,
-                    format!(
-                        "zstd refuses level {level}: {}",
-                        zstd_safe::get_error_name(code)
-                    ),
-                )
-            })?;
-        }
         Ok(Self {
-            context,
+            context: context(level)?,
             scratch: Vec::with_capacity(zstd_safe::compress_bound(MAX_FRAME)),
         })
     }
@@ -66,13 +48,123 @@ impl FrameEncoder {
     }
 }
 
+/// A context for bare frames.
+fn context<'a>(level: i32) -> crate::Result<CCtx<'a>> {
+    let mut context = CCtx::create();
+    for parameter in [
+        CParameter::CompressionLevel(level),
+        CParameter::Format(FrameFormat::Magicless),
+        CParameter::ContentSizeFlag(false),
+        CParameter::ChecksumFlag(false),
+        CParameter::DictIdFlag(false),
+    ] {
+        context.set_parameter(parameter).map_err(|code| {
+            crate::Error::new(
+                crate::ErrorKind::InvalidInput,
+                format!(
+                    "zstd refuses level {level}: {}",
+                    zstd_safe::get_error_name(code)
+                ),
+            )
+        })?;
+    }
+    Ok(context)
+}
+
+/// Compresses contents, with dictionaries or without; keeps its tables between calls.
+pub struct ContentEncoder<'d> {
+    context: CCtx<'d>,
+    /// The dictionary that the context refers to.
+    current: Option<&'d CDict<'static>>,
+    frame: Vec<u8>,
+}
+
+impl std::fmt::Debug for ContentEncoder<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ContentEncoder").finish_non_exhaustive()
+    }
+}
+
+impl<'d> ContentEncoder<'d> {
+    /// An encoder at zstd `level`; a dictionary brings its own.
+    pub fn new(level: i32) -> crate::Result<Self> {
+        Ok(Self {
+            context: context(level)?,
+            current: None,
+            frame: Vec::new(),
+        })
+    }
+
+    /// The frame of `bytes`; `None` if zstd cannot make one.
+    pub fn encode(
+        &mut self,
+        bytes: &[u8],
+        dictionary: Option<&'d CDict<'static>>,
+    ) -> Option<&[u8]> {
+        let same = match (self.current, dictionary) {
+            (Some(a), Some(b)) => std::ptr::eq(a, b),
+            (None, None) => true,
+            _ => false,
+        };
+        if !same {
+            let changed = match dictionary {
+                Some(dictionary) => self.context.ref_cdict(dictionary),
+                None => self.context.disable_dictionary(),
+            };
+            changed.ok()?;
+            self.current = dictionary;
+        }
+        self.frame.clear();
+        self.frame.reserve(zstd_safe::compress_bound(bytes.len()));
+        self.context.compress2(&mut self.frame, bytes).ok()?;
+        Some(&self.frame)
+    }
+}
+
 struct FrameDecoder {
     context: DCtx<'static>,
     buffer: Box<[u8]>,
 }
 
+impl FrameDecoder {
+    fn new(room: usize) -> Parsed<Self> {
+        let mut context = DCtx::create();
+        context
+            .set_parameter(DParameter::Format(FrameFormat::Magicless))
+            .map_err(|_| Malformed("this zstd cannot decode magicless frames"))?;
+        let buffer = vec![0; room].into();
+        Ok(Self { context, buffer })
+    }
+}
+
 thread_local! {
     static DECODER: RefCell<Option<FrameDecoder>> = const { RefCell::new(None) };
+    static CONTENTS: RefCell<Option<FrameDecoder>> = const { RefCell::new(None) };
+}
+
+/// Decodes the frame of contents into `out`, which it must fill to the last byte.
+pub fn decode_exactly(
+    frame: &[u8],
+    dictionary: Option<&DDict<'static>>,
+    out: &mut [u8],
+) -> Parsed<()> {
+    CONTENTS.with_borrow_mut(|slot| {
+        let decoder = match slot {
+            Some(decoder) => decoder,
+            None => slot.insert(FrameDecoder::new(0)?),
+        };
+        let length = match dictionary {
+            Some(dictionary) => decoder
+                .context
+                .decompress_using_ddict(out, frame, dictionary),
+            None => decoder.context.decompress(out, frame),
+        };
+        match length {
+            Ok(length) if length == out.len() => Ok(()),
+            Ok(_) => Err(Malformed("compressed contents are shorter than the file")),
+            Err(_) => Err(Malformed("compressed contents do not decode")),
+        }
+    })
 }
 
 /// Decodes `frame` into `out`, which is cleared first and gets at most [`MAX_FRAME`] bytes.
@@ -82,12 +174,7 @@ pub fn decode(frame: &[u8], out: &mut Vec<u8>) -> Parsed<()> {
         let decoder = if let Some(decoder) = slot {
             decoder
         } else {
-            let mut context = DCtx::create();
-            context
-                .set_parameter(DParameter::Format(FrameFormat::Magicless))
-                .map_err(|_| Malformed("this zstd cannot decode magicless frames"))?;
-            let buffer = vec![0; MAX_FRAME].into();
-            slot.insert(FrameDecoder { context, buffer })
+            slot.insert(FrameDecoder::new(MAX_FRAME)?)
         };
         let length = decoder
             .context
@@ -120,6 +207,31 @@ mod tests {
             let mut out = Vec::new();
             let _ = decode(&bytes, &mut out);
             prop_assert!(out.len() <= MAX_FRAME);
+        }
+    }
+
+    #[test]
+    fn contents_decode_to_their_length_and_no_other() {
+        let text = b"contents of a file, and contents of another".repeat(3);
+        let dictionary = b"contents of a file, and contents of".repeat(9);
+        let compress = CDict::create(&dictionary, 9);
+        let decompress = DDict::create(&dictionary);
+        let mut encoder = ContentEncoder::new(9).unwrap();
+        let plain = encoder.encode(&text, None).unwrap().to_vec();
+        let with = encoder.encode(&text, Some(&compress)).unwrap().to_vec();
+        assert!(with.len() < plain.len());
+        assert_eq!(encoder.encode(&text, None).unwrap(), plain);
+        for (frame, dictionary) in [(plain, None), (with, Some(&decompress))] {
+            let mut out = vec![0; text.len()];
+            decode_exactly(&frame, dictionary, &mut out).unwrap();
+            assert_eq!(out, text);
+            for wrong in [text.len() - 1, text.len() + 1, 0] {
+                let mut out = vec![0; wrong];
+                assert!(decode_exactly(&frame, dictionary, &mut out).is_err());
+            }
+            let mut out = vec![0; text.len()];
+            let cut = frame.split_last().unwrap().1;
+            assert!(decode_exactly(cut, dictionary, &mut out).is_err());
         }
     }
 

@@ -35,8 +35,11 @@ pub const FEATURE_HOLES: u64 = 1 << 0;
 /// Required feature: entries have times of access, change and birth.
 pub const FEATURE_TIMES: u64 = 1 << 1;
 
+/// Required feature: contents may be stored as zstd frames (section `codecs`, column `codec`).
+pub const FEATURE_COMPRESSED: u64 = 1 << 2;
+
 /// Features of the third class that this reader knows.
-pub(crate) const KNOWN_FEATURES: u64 = FEATURE_HOLES | FEATURE_TIMES;
+pub(crate) const KNOWN_FEATURES: u64 = FEATURE_HOLES | FEATURE_TIMES | FEATURE_COMPRESSED;
 
 /// A part of the index behind its pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +111,11 @@ impl Header {
     /// Whether the image keeps times of access, change and birth.
     pub fn has_other_times(&self) -> bool {
         self.features_required & FEATURE_TIMES != 0
+    }
+
+    /// Whether contents may be compressed.
+    pub fn is_compressed(&self) -> bool {
+        self.features_required & FEATURE_COMPRESSED != 0
     }
 
     /// Page number of the root of the tree.
@@ -414,7 +422,7 @@ mod tests {
         newer[8] = 2;
         assert_eq!(kind(&newer, 20 * PAGE_BYTES), ErrorKind::Version);
         let unknown = Header {
-            features_required: 1 << 2,
+            features_required: 1 << 3,
             ..sample()
         }
         .encode();

@@ -3,7 +3,7 @@
 //! # Overview
 //! - [`header`] is the first page of an index, [`volume`] first and last page of a data volume;
 //! - [`leaf`] holds entries as [`column`]s, [`inner`] the way to them;
-//! - [`extent`] describes how the contents of a file lie in a volume;
+//! - [`extent`] describes how the contents of a file lie in a volume, [`codec`] how they are compressed;
 //! - [`attributes`] and [`blob`] hold what does not belong into a leaf page;
 //! - [`bytes`], [`bits`], [`frame`] and [`checksum`] are the alphabet of the others.
 //!
@@ -15,6 +15,7 @@ pub mod bits;
 pub mod blob;
 pub mod bytes;
 pub mod checksum;
+pub mod codec;
 pub mod column;
 pub mod extent;
 pub mod frame;
@@ -34,7 +35,7 @@ pub const PAGE_BYTES: u64 = 4096;
 pub const VERSION_MAJOR: u16 = 1;
 
 /// Minor version that this crate writes; readers accept any.
-pub const VERSION_MINOR: u16 = 1;
+pub const VERSION_MINOR: u16 = 2;
 
 /// Longest name of an entry in bytes.
 pub const MAX_NAME: usize = 255;

@@ -1,5 +1,7 @@
 //! Contents of files: extents of the volumes, checked before a byte is handed out.
 
+use super::codecs::Codecs;
+use super::decoded::DecodedChunks;
 use super::files::Part;
 use super::node::{Extent, Node};
 use crate::format::PAGE_BYTES;
@@ -8,6 +10,7 @@ use crate::format::extent::{BLOCK_ROWS, CRC_BYTES, Chunk, Shape, TableBlock};
 use crate::format::volume::Span;
 use crate::{Error, Result};
 use quick_cache::sync::Cache;
+use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -17,8 +20,25 @@ const KEPT_TABLE_BLOCKS: usize = 256;
 /// Bytes that are read at once where all of a file is checked, if a chunk is not more.
 const CHECKED_AT_ONCE: usize = 1 << 20;
 
-/// Gets neighbouring chunks, the offset in the volume where they begin, and how many bytes of data they are.
-type VisitChunks<'a> = dyn FnMut(&[Chunk], u64, u64) -> Result<()> + 'a;
+/// Bytes of a thread's buffer for frames that it keeps from one read to the next.
+const KEPT_BUFFER: usize = 4 << 20;
+
+thread_local! {
+    /// Frames as they lie in the volume.
+    static PACKED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Neighbouring chunks of a file.
+struct Group<'a> {
+    /// The number of the first.
+    first: u64,
+    chunks: &'a [Chunk],
+    /// Where it begins in the volume.
+    start: u64,
+}
+
+/// Gets neighbouring chunks that are all stored or all not.
+type VisitChunks<'a> = dyn FnMut(&Group<'_>) -> Result<()> + 'a;
 
 /// A volume with the positions it covers.
 #[derive(Debug)]
@@ -34,16 +54,35 @@ pub(super) struct Volume {
 pub(super) struct Contents {
     volumes: Vec<Volume>,
     chunk_shift: u32,
+    codecs: Codecs,
     /// By everything that says what a block holds: extents of an untrusted image may lie over each other.
     tables: Cache<(Extent, u64, u64), Arc<TableBlock>>,
+    decoded: DecodedChunks,
+}
+
+/// A file whose contents are read.
+struct Source<'a> {
+    volume: &'a Volume,
+    /// Offset of its extent in the volume.
+    at: u64,
+    node: &'a Node,
+    shape: Shape,
 }
 
 impl Contents {
-    pub(super) fn new(volumes: Vec<Volume>, chunk_shift: u32) -> Self {
+    /// Contents in `volumes`. Up to `chunk_bytes` of decoded chunks are kept.
+    pub(super) fn new(
+        volumes: Vec<Volume>,
+        chunk_shift: u32,
+        codecs: Codecs,
+        chunk_bytes: usize,
+    ) -> Self {
         Self {
             volumes,
             chunk_shift,
+            codecs,
             tables: Cache::new(KEPT_TABLE_BLOCKS),
+            decoded: DecodedChunks::new(chunk_bytes, 1 << chunk_shift),
         }
     }
 
@@ -51,8 +90,8 @@ impl Contents {
         &self.volumes
     }
 
-    /// The volume that holds the extent of `node`, and the extent's offset in that file.
-    fn locate(&self, node: &Node) -> Result<(&Volume, u64)> {
+    /// Where the contents of `node` are read from.
+    fn locate<'a>(&'a self, node: &'a Node) -> Result<Source<'a>> {
         let (position, stored) = (node.extent.position, node.extent.stored);
         let index = self
             .volumes
@@ -62,7 +101,12 @@ impl Contents {
                 && position.saturating_add(stored) <= volume.span.end
         });
         match volume {
-            Some(volume) => Ok((volume, position - volume.span.start)),
+            Some(volume) => Ok(Source {
+                volume,
+                at: position - volume.span.start,
+                node,
+                shape: Shape::new(node.data_length(), self.chunk_shift),
+            }),
             None if self.volumes.is_empty() => Err(Error::new(
                 crate::ErrorKind::InvalidInput,
                 "image was opened without its volumes",
@@ -85,44 +129,40 @@ impl Contents {
         if offset >= end {
             return Ok(&[]);
         }
-        let (volume, at) = self.locate(node)?;
-        let shape = Shape::new(node.data_length(), self.chunk_shift);
-        let start = if shape.has_table() {
-            self.read_chunks(volume, at, node, &shape, offset..end, scratch)?;
-            offset - (offset >> self.chunk_shift << self.chunk_shift)
+        let source = self.locate(node)?;
+        let number = offset >> self.chunk_shift;
+        let start = offset - (number << self.chunk_shift);
+        let in_one = number == (end - 1) >> self.chunk_shift;
+        let part = end - offset < source.shape.chunk_length(number);
+        if in_one && part && self.codecs.is_compressed() {
+            let chunk = self.kept_chunk(&source, number)?;
+            if let Some(chunk) = chunk {
+                let bytes = part_of(&chunk, start, end - offset)?;
+                scratch.clear();
+                scratch.extend_from_slice(bytes);
+                return Ok(scratch);
+            }
+        }
+        if source.shape.has_table() {
+            self.read_chunks(&source, offset..end, scratch)?;
         } else {
-            read_small(volume, at, node, &shape, scratch)?;
-            offset
-        };
-        let bytes = usize::try_from(start).ok().and_then(|start| {
-            scratch
-                .get(start..)?
-                .get(..usize::try_from(end - offset).ok()?)
-        });
-        bytes.ok_or_else(|| Error::corrupt("extent is shorter than its file"))
+            self.read_small(&source, scratch)?;
+        }
+        part_of(scratch, start, end - offset)
     }
 
-    fn table_block(
-        &self,
-        volume: &Volume,
-        at: u64,
-        node: &Node,
-        shape: &Shape,
-        block: u64,
-    ) -> Result<Arc<TableBlock>> {
+    fn table_block(&self, source: &Source<'_>, block: u64) -> Result<Arc<TableBlock>> {
+        let (node, shape) = (source.node, &source.shape);
         self.tables
             .get_or_insert_with(&(node.extent, node.data_length(), block), || {
                 let chunk_bytes = node.extent.stored - shape.table_length();
-                let start = at + chunk_bytes + block * PAGE_BYTES;
+                let start = source.at + chunk_bytes + block * PAGE_BYTES;
                 let mut bytes = vec![0; usize::try_from(shape.block_length(block)).unwrap_or(0)];
-                volume.part.read(&mut bytes, start)?;
-                TableBlock::decode(&bytes, shape, block, chunk_bytes)
+                source.volume.part.read(&mut bytes, start)?;
+                let compressed = self.codecs.is_compressed();
+                TableBlock::decode(&bytes, shape, block, chunk_bytes, compressed)
                     .map(Arc::new)
-                    .map_err(|m| {
-                        Error::corrupt(m.0)
-                            .at_path(volume.part.path())
-                            .at_offset(start)
-                    })
+                    .map_err(|m| source.wrong(m.0, start))
             })
     }
 
@@ -138,97 +178,278 @@ impl Contents {
         if range.is_empty() {
             return Ok(());
         }
-        let (volume, at) = self.locate(node)?;
-        let shape = Shape::new(node.data_length(), self.chunk_shift);
-        if !shape.has_table() {
-            return read_small(volume, at, node, &shape, scratch);
+        let source = self.locate(node)?;
+        if !source.shape.has_table() {
+            return self.read_small(&source, scratch);
         }
-        self.visit_chunks(
-            volume,
-            at,
-            node,
-            &shape,
-            range,
-            &mut |chunks, mut start, _| {
-                let step = (CHECKED_AT_ONCE >> self.chunk_shift).max(1);
-                for group in chunks.chunks(step).take_while(|group| is_stored(group)) {
-                    let length = stored_length(group);
-                    scratch.resize(length.max(scratch.len()), 0);
-                    let target = scratch.get_mut(..length).unwrap_or(&mut []);
-                    read_stored(volume, start, group, target)?;
-                    start += length as u64;
-                }
-                Ok(())
-            },
-        )
+        self.visit_chunks(&source, range, &mut |group| {
+            if !is_stored(group.chunks) {
+                return Ok(());
+            }
+            let step = (CHECKED_AT_ONCE >> self.chunk_shift).max(1);
+            let (mut first, mut start) = (group.first, group.start);
+            for chunks in group.chunks.chunks(step) {
+                let part = Group {
+                    first,
+                    chunks,
+                    start,
+                };
+                let length = part.data_length(&source.shape);
+                scratch.resize(length.max(scratch.len()), 0);
+                let target = scratch.get_mut(..length).unwrap_or(&mut []);
+                self.read_stored(&source, &part, target)?;
+                start += stored_length(chunks) as u64;
+                first += chunks.len() as u64;
+            }
+            Ok(())
+        })
     }
 
-    /// Fills `scratch` with the whole chunks that cover `range`. Neighbouring chunks are one read.
+    /// Fills `scratch` with the whole chunks that cover `range`. Neighbouring chunks are one read, but for those that
+    /// are kept.
     fn read_chunks(
         &self,
-        volume: &Volume,
-        at: u64,
-        node: &Node,
-        shape: &Shape,
+        source: &Source<'_>,
         range: Range<u64>,
         scratch: &mut Vec<u8>,
     ) -> Result<()> {
         scratch.clear();
-        self.visit_chunks(
-            volume,
-            at,
-            node,
-            shape,
-            range,
-            &mut |group, start, logical| {
-                let filled = scratch.len();
-                scratch.resize(filled + usize::try_from(logical).unwrap_or(0), 0);
-                if is_stored(group) {
-                    let target = scratch.get_mut(filled..).unwrap_or(&mut []);
-                    read_stored(volume, start, group, target)?;
+        self.visit_chunks(source, range.clone(), &mut |group| {
+            let filled = scratch.len();
+            let length = group.data_length(&source.shape);
+            scratch.resize(filled + length, 0);
+            if !is_stored(group.chunks) {
+                return Ok(());
+            }
+            let mut group = Group { ..*group };
+            let mut target = scratch.get_mut(filled..).unwrap_or(&mut []);
+            // The first and the last may be read in part, again and again.
+            if self.is_cut(source, group.first, &range) {
+                if let Some(chunk) = self.decoded.get(&source.key(group.first)) {
+                    let (chunks, rest) = group.chunks.split_at(1);
+                    let (here, behind) = target.split_at_mut(chunk.len().min(target.len()));
+                    copy(here, &chunk)?;
+                    group = Group {
+                        first: group.first + 1,
+                        chunks: rest,
+                        start: group.start + stored_length(chunks) as u64,
+                    };
+                    target = behind;
                 }
-                Ok(())
-            },
-        )
+            }
+            self.read_stored(source, &group, target)?;
+            let last = group.first + (group.chunks.len() as u64).saturating_sub(1);
+            let is_frame = group
+                .chunks
+                .last()
+                .is_some_and(|chunk| u64::from(chunk.stored) < source.shape.chunk_length(last));
+            if is_frame && self.is_cut(source, last, &range) {
+                let length = in_memory(source.shape.chunk_length(last));
+                if let Some(at) = target.len().checked_sub(length) {
+                    let chunk = target.get(at..).unwrap_or(&[]);
+                    self.decoded.insert(source.key(last), chunk);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Whether only a part of chunk `number` lies in `range`.
+    fn is_cut(&self, source: &Source<'_>, number: u64, range: &Range<u64>) -> bool {
+        let start = number << self.chunk_shift;
+        let end = start + source.shape.chunk_length(number);
+        self.codecs.is_compressed() && (start < range.start || end > range.end)
+    }
+
+    /// Chunk `number`, if it is a frame: decoded at another time, or now, to be kept.
+    fn kept_chunk(&self, source: &Source<'_>, number: u64) -> Result<Option<Arc<[u8]>>> {
+        let key = source.key(number);
+        if let Some(chunk) = self.decoded.get(&key) {
+            return Ok(Some(chunk));
+        }
+        let length = source.shape.chunk_length(number);
+        let chunk = if source.shape.has_table() {
+            let table = self.table_block(source, number / BLOCK_ROWS as u64)?;
+            let skip = in_memory(number - table.first);
+            let before = table.chunks.iter().take(skip);
+            let start = source.at + table.offset + before.map(|c| u64::from(c.stored)).sum::<u64>();
+            let chunk = table.chunks.get(skip).copied();
+            chunk.map(|chunk| (chunk, start))
+        } else {
+            None
+        };
+        match chunk {
+            Some((chunk, _)) if chunk.stored == 0 || u64::from(chunk.stored) == length => {
+                return Ok(None);
+            }
+            None if source.node.extent.stored == source.shape.default_stored_length() => {
+                return Ok(None);
+            }
+            _ => {}
+        }
+        self.decoded
+            .get_or_decode(&key, || {
+                let mut bytes = Vec::new();
+                match chunk {
+                    Some((chunk, start)) => {
+                        bytes.resize(in_memory(length), 0);
+                        let group = Group {
+                            first: number,
+                            chunks: &[chunk],
+                            start,
+                        };
+                        self.read_stored(source, &group, &mut bytes)?;
+                    }
+                    None => self.read_small(source, &mut bytes)?,
+                }
+                Ok(bytes)
+            })
+            .map(Some)
     }
 
     /// Visits the chunks that cover `range` in groups of neighbours that are all stored or all not.
     fn visit_chunks(
         &self,
-        volume: &Volume,
-        at: u64,
-        node: &Node,
-        shape: &Shape,
+        source: &Source<'_>,
         range: Range<u64>,
         visit: &mut VisitChunks<'_>,
     ) -> Result<()> {
         let chunks = range.start >> self.chunk_shift..((range.end - 1) >> self.chunk_shift) + 1;
         let mut next = chunks.start;
         while next < chunks.end {
-            let block = next / BLOCK_ROWS as u64;
-            let table = self.table_block(volume, at, node, shape, block)?;
-            let skip = usize::try_from(next - table.first).unwrap_or(usize::MAX);
+            let table = self.table_block(source, next / BLOCK_ROWS as u64)?;
+            let skip = in_memory(next - table.first);
             let before = table.chunks.iter().take(skip);
-            let mut start = at + table.offset + before.map(|c| u64::from(c.stored)).sum::<u64>();
-            let wanted = usize::try_from(chunks.end - next).unwrap_or(usize::MAX);
+            let mut start =
+                source.at + table.offset + before.map(|c| u64::from(c.stored)).sum::<u64>();
+            let wanted = in_memory(chunks.end - next);
             let rows = table.chunks.get(skip..).unwrap_or(&[]);
             let rows = rows.get(..wanted.min(rows.len())).unwrap_or(rows);
             if rows.is_empty() {
                 return Err(Error::corrupt("chunk table lacks a chunk"));
             }
             for group in rows.chunk_by(|a, b| (a.stored == 0) == (b.stored == 0)) {
-                let logical: u64 = (next..)
-                    .take(group.len())
-                    .map(|n| shape.chunk_length(n))
-                    .sum();
-                visit(group, start, logical)?;
+                visit(&Group {
+                    first: next,
+                    chunks: group,
+                    start,
+                })?;
                 start += stored_length(group) as u64;
                 next += group.len() as u64;
             }
         }
         Ok(())
     }
+
+    /// Fills `target` with the data of stored chunks, by one read, and checks each.
+    fn read_stored(&self, source: &Source<'_>, group: &Group<'_>, target: &mut [u8]) -> Result<()> {
+        let stored = stored_length(group.chunks);
+        if stored == target.len() {
+            source.volume.part.read(target, group.start)?;
+            return source.check_chunks(group, target);
+        }
+        with_packed(stored, |packed| {
+            source.volume.part.read(packed, group.start)?;
+            source.check_chunks(group, packed)?;
+            let (mut packed, mut target, mut at) = (&*packed, target, group.start);
+            for (number, chunk) in (group.first..).zip(group.chunks) {
+                let (bytes, rest) = packed.split_at(packed.len().min(chunk.stored as usize));
+                let length = in_memory(source.shape.chunk_length(number));
+                let (here, behind) = target.split_at_mut(target.len().min(length));
+                if bytes.len() == here.len() {
+                    copy(here, bytes)?;
+                } else {
+                    self.decode(source, bytes, here, at)?;
+                }
+                (packed, target) = (rest, behind);
+                at += u64::from(chunk.stored);
+            }
+            Ok(())
+        })
+    }
+
+    /// Decodes the frame that lies at `at` of the volume.
+    fn decode(&self, source: &Source<'_>, frame: &[u8], to: &mut [u8], at: u64) -> Result<()> {
+        let decoded = self.codecs.decode(source.node.extent.codec, frame, to);
+        decoded.map_err(|error| {
+            if error.path().is_some() {
+                return error;
+            }
+            error.at_path(source.volume.part.path()).at_offset(at)
+        })
+    }
+
+    /// Fills `scratch` with the contents of a file of one chunk, by one read.
+    fn read_small(&self, source: &Source<'_>, scratch: &mut Vec<u8>) -> Result<()> {
+        let (stored, default) = (
+            source.node.extent.stored,
+            source.shape.default_stored_length(),
+        );
+        let length = in_memory(source.node.data_length());
+        if stored == default {
+            scratch.resize(length + CRC_BYTES, 0);
+            source.volume.part.read(scratch, source.at)?;
+            return source.check_small(scratch).map(|_| ());
+        }
+        if !self.codecs.is_compressed() || stored > default || stored <= CRC_BYTES as u64 {
+            return Err(Error::corrupt("file has an impossible stored length"));
+        }
+        scratch.resize(length, 0);
+        with_packed(in_memory(stored), |packed| {
+            source.volume.part.read(packed, source.at)?;
+            let frame = source.check_small(packed)?;
+            self.decode(source, frame, scratch, source.at)
+        })
+    }
 }
+
+impl Source<'_> {
+    /// What is read, as the cache of chunks knows it.
+    fn key(&self, number: u64) -> (Extent, u64, u64) {
+        (self.node.extent, self.node.data_length(), number)
+    }
+
+    #[cold]
+    fn wrong(&self, what: &str, at: u64) -> Error {
+        Error::corrupt(what)
+            .at_path(self.volume.part.path())
+            .at_offset(at)
+    }
+
+    /// Compares chunks as they are stored with their checksums.
+    fn check_chunks(&self, group: &Group<'_>, mut stored: &[u8]) -> Result<()> {
+        let mut start = group.start;
+        for chunk in group.chunks {
+            let (bytes, rest) = stored.split_at(stored.len().min(chunk.stored as usize));
+            if crc(bytes) != chunk.crc {
+                return Err(self.wrong(DAMAGED, start));
+            }
+            start += u64::from(chunk.stored);
+            stored = rest;
+        }
+        Ok(())
+    }
+
+    /// What stands before the checksum of a file of one chunk.
+    fn check_small<'s>(&self, stored: &'s [u8]) -> Result<&'s [u8]> {
+        let (bytes, sum) = stored.split_at(stored.len().saturating_sub(CRC_BYTES));
+        if crc(bytes).to_le_bytes() != sum {
+            return Err(self.wrong(DAMAGED, self.at));
+        }
+        Ok(bytes)
+    }
+}
+
+impl Group<'_> {
+    /// Bytes of data of the chunks.
+    fn data_length(&self, shape: &Shape) -> usize {
+        let numbers = (self.first..).take(self.chunks.len());
+        in_memory(numbers.map(|number| shape.chunk_length(number)).sum())
+    }
+}
+
+/// What is wrong with contents whose checksum is.
+const DAMAGED: &str = "contents do not match their checksum";
 
 fn is_stored(group: &[Chunk]) -> bool {
     group.first().is_some_and(|chunk| chunk.stored > 0)
@@ -239,44 +460,38 @@ fn stored_length(group: &[Chunk]) -> usize {
     group.iter().map(|chunk| chunk.stored as usize).sum()
 }
 
-/// Fills `target` with stored chunks that begin at `start` of the volume, by one read, and checks each.
-fn read_stored(volume: &Volume, mut start: u64, group: &[Chunk], target: &mut [u8]) -> Result<()> {
-    volume.part.read(target, start)?;
-    let mut rest: &[u8] = target;
-    for chunk in group {
-        let (bytes, tail) = rest.split_at(rest.len().min(chunk.stored as usize));
-        if crc(bytes) != chunk.crc {
-            return Err(damaged(volume, start));
+/// A length that is known to be one in memory.
+fn in_memory(length: u64) -> usize {
+    usize::try_from(length).unwrap_or(usize::MAX)
+}
+
+/// `length` bytes of `bytes` from `start` on.
+fn part_of(bytes: &[u8], start: u64, length: u64) -> Result<&[u8]> {
+    let part = bytes.get(in_memory(start)..);
+    part.and_then(|part| part.get(..in_memory(length)))
+        .ok_or_else(|| Error::corrupt("extent is shorter than its file"))
+}
+
+fn copy(to: &mut [u8], from: &[u8]) -> Result<()> {
+    if to.len() != from.len() {
+        return Err(Error::corrupt(
+            "chunk has another length than the file says",
+        ));
+    }
+    to.copy_from_slice(from);
+    Ok(())
+}
+
+/// Runs `read` with `length` bytes of the thread's buffer.
+fn with_packed<T>(length: usize, read: impl FnOnce(&mut [u8]) -> Result<T>) -> Result<T> {
+    PACKED.with_borrow_mut(|packed| {
+        if packed.len() < length {
+            packed.resize(length, 0);
         }
-        start += u64::from(chunk.stored);
-        rest = tail;
-    }
-    Ok(())
-}
-
-fn damaged(volume: &Volume, at: u64) -> Error {
-    Error::corrupt("contents do not match their checksum")
-        .at_path(volume.part.path())
-        .at_offset(at)
-}
-
-/// Fills `scratch` with the contents of a file of one chunk, by one read.
-fn read_small(
-    volume: &Volume,
-    at: u64,
-    node: &Node,
-    shape: &Shape,
-    scratch: &mut Vec<u8>,
-) -> Result<()> {
-    if node.extent.stored != shape.default_stored_length() {
-        return Err(Error::corrupt("file has an impossible stored length"));
-    }
-    let length = usize::try_from(node.data_length()).unwrap_or(0);
-    scratch.resize(length + CRC_BYTES, 0);
-    volume.part.read(scratch, at)?;
-    let (bytes, sum) = scratch.split_at(length);
-    if crc(bytes).to_le_bytes() != sum {
-        return Err(damaged(volume, at));
-    }
-    Ok(())
+        let done = read(packed.get_mut(..length).unwrap_or(&mut []));
+        if packed.len() > KEPT_BUFFER {
+            *packed = Vec::new();
+        }
+        done
+    })
 }

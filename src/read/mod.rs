@@ -6,7 +6,9 @@
 
 mod ahead;
 mod blobs;
+mod codecs;
 mod contents;
+mod decoded;
 mod files;
 mod holes;
 mod listing;

@@ -31,6 +31,8 @@ pub struct Extent {
     pub position: u64,
     /// Bytes there, checksums and chunk table included; 0 for an empty file.
     pub stored: u64,
+    /// The codec of what is stored as frames.
+    pub codec: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,6 +120,7 @@ impl Node {
             extent: Extent {
                 position: row.position,
                 stored: row.stored,
+                codec: u32::try_from(row.codec).unwrap_or(u32::MAX),
             },
             kind: row.kind,
             is_complete: !matches!(link, Link::Blob(_)),

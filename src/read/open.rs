@@ -1,11 +1,13 @@
 //! Opening an image: finding its parts, checking that they belong together.
 
 use super::Image;
+use super::codecs::Codecs;
 use super::contents::{Contents, Volume};
 use super::files::{Absent, Part, ReadAt};
 use super::pages::PageStore;
 use crate::entry::Kind;
 use crate::format::attributes::{self, Attributes};
+use crate::format::codec::{self, Codec};
 use crate::format::header::{Header, Section};
 use crate::format::volume::{self, Identity, Layout, Span};
 use crate::format::{PAGE_BYTES, PAGE_SIZE, Uuid, checksum};
@@ -13,7 +15,7 @@ use crate::{Error, ErrorKind, Result, image};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Memory for decoded index pages unless said otherwise, in bytes.
+/// Memory for decoded index pages and chunks unless said otherwise, in bytes.
 pub const DEFAULT_CACHE_BYTES: usize = 32 << 20;
 
 /// How to open an image.
@@ -44,7 +46,7 @@ impl OpenOptions {
         self
     }
 
-    /// How many bytes of decoded index pages are kept in memory.
+    /// How many bytes of decoded index pages, and of decompressed chunks, are kept in memory.
     #[must_use]
     pub fn cache_bytes(mut self, bytes: usize) -> Self {
         self.cache_bytes = bytes;
@@ -99,15 +101,13 @@ impl OpenOptions {
         } else {
             (part, length, None)
         };
-        let (header, table, spans) = load_index(&index, length)?;
+        let index_of = load_index(&index, length)?;
         let volumes = if self.index_only {
             Vec::new()
         } else {
-            self.open_volumes(path, named_volume, &header, &spans)?
+            self.open_volumes(path, named_volume, &index_of.header, &index_of.spans)?
         };
-        let contents = Contents::new(volumes, header.chunk_shift);
-        let store = PageStore::new(index, header, table, self.cache_bytes);
-        Ok(Image::new(store, contents, spans))
+        Ok(index_of.into_image(index, volumes, self.cache_bytes))
     }
 
     fn open_volumes(
@@ -173,7 +173,8 @@ impl OpenOptions {
     ) -> Result<Image> {
         let index = Part::new(index, Path::new("index"), 0);
         let length = index.file_length()?;
-        let (header, table, spans) = load_index(&index, length)?;
+        let index_of = load_index(&index, length)?;
+        let (header, spans) = (&index_of.header, &index_of.spans);
         let mut opened = Vec::with_capacity(spans.len());
         if !self.index_only {
             if volumes.len() != spans.len() {
@@ -183,7 +184,7 @@ impl OpenOptions {
                 ));
             }
             let count = u32::try_from(spans.len()).unwrap_or(u32::MAX);
-            for ((number, &span), bytes) in (0..count).zip(&spans).zip(volumes) {
+            for ((number, &span), bytes) in (0..count).zip(spans).zip(volumes) {
                 let part = Part::new(bytes, &PathBuf::from(format!("volume {number}")), 0);
                 check_wanted(
                     &part,
@@ -201,9 +202,7 @@ impl OpenOptions {
                 });
             }
         }
-        let contents = Contents::new(opened, header.chunk_shift);
-        let store = PageStore::new(index, header, table, self.cache_bytes);
-        Ok(Image::new(store, contents, spans))
+        Ok(index_of.into_image(index, opened, self.cache_bytes))
     }
 }
 
@@ -216,19 +215,40 @@ pub(crate) fn open_repaired(
 ) -> Result<Image> {
     let index = Part::new(index, path, 0);
     let length = index.file_length()?;
-    let (header, table, spans) = load_index(&index, length)?;
-    let volumes = volumes.into_iter().zip(&spans);
+    let index_of = load_index(&index, length)?;
+    let volumes = volumes.into_iter().zip(&index_of.spans);
     let volumes = volumes.map(|((path, bytes), &span)| Volume {
         part: Part::new(bytes, &path, 0),
         span,
         absent: false,
     });
-    let contents = Contents::new(volumes.collect(), header.chunk_shift);
-    let store = PageStore::new(index, header, table, DEFAULT_CACHE_BYTES);
-    Ok(Image::new(store, contents, spans))
+    let volumes = volumes.collect();
+    Ok(index_of.into_image(index, volumes, DEFAULT_CACHE_BYTES))
 }
 
-type Index = (Header, Arc<[(Attributes, Kind)]>, Vec<Span>);
+/// What is always in memory of an index.
+struct Index {
+    header: Header,
+    table: Arc<[(Attributes, Kind)]>,
+    spans: Vec<Span>,
+    codecs: Vec<Codec>,
+}
+
+impl Index {
+    /// The image. Of `cache_bytes`, decoded chunks get a quarter where contents are compressed, pages the rest.
+    fn into_image(self, part: Part, volumes: Vec<Volume>, cache_bytes: usize) -> Image {
+        let part = Arc::new(part);
+        let chunk_bytes = if self.header.is_compressed() {
+            cache_bytes / 4
+        } else {
+            0
+        };
+        let codecs = Codecs::new(Arc::clone(&part), &self.header, self.codecs);
+        let contents = Contents::new(volumes, self.header.chunk_shift, codecs, chunk_bytes);
+        let store = PageStore::new(part, self.header, self.table, cache_bytes - chunk_bytes);
+        Image::new(store, contents, self.spans)
+    }
+}
 
 /// Reads header and small sections of an index of `length` bytes.
 fn load_index(part: &Part, length: u64) -> Result<Index> {
@@ -265,7 +285,28 @@ fn load_index(part: &Part, length: u64) -> Result<Index> {
     let section = required(&header, volume::SECTION).map_err(at)?;
     let bytes = load_section(part, section, volume::ROW, crate::format::MAX_VOLUMES)?;
     let spans = volume::decode_spans(&bytes, section.rows).map_err(|m| at(m.into()))?;
-    Ok((header, table.into(), spans))
+    let codecs = load_codecs(part, &header)?;
+    Ok(Index {
+        header,
+        table: table.into(),
+        spans,
+        codecs,
+    })
+}
+
+/// The codecs of a compressed image. Dictionaries are left for those who need them.
+fn load_codecs(part: &Part, header: &Header) -> Result<Vec<Codec>> {
+    if !header.is_compressed() {
+        return Ok(Vec::new());
+    }
+    if header.section(codec::SECTION).is_none() {
+        return Ok(vec![Codec::default()]);
+    }
+    let at = |error: Error| error.at_path(part.path());
+    let section = required(header, codec::SECTION).map_err(at)?;
+    let bytes = load_section(part, section, codec::ROW, codec::MAX_CODECS)?;
+    let room = header.section(codec::DICTIONARIES).map_or(0, |s| s.length);
+    codec::decode(&bytes, section.rows, room).map_err(|m| at(m.into()).at_offset(section.offset))
 }
 
 fn decode_header(part: &Part, offset: u64, length: u64) -> Result<Header> {

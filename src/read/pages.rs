@@ -38,7 +38,7 @@ impl Weighter<u64, Arc<InnerPage>> for ByMemory {
 /// Reads pages of one index. Inner pages have a cache of their own, so that a scan of leaves cannot push them
 /// out: with them in memory a lookup is one read.
 pub(super) struct PageStore {
-    part: Part,
+    part: Arc<Part>,
     header: Header,
     table: Arc<[(Attributes, Kind)]>,
     leaves: Cache<u64, Arc<LeafPage>, ByMemory>,
@@ -57,7 +57,7 @@ impl std::fmt::Debug for PageStore {
 impl PageStore {
     /// A store that keeps up to `cache_bytes` of decoded pages, half of them inner pages if there are so many.
     pub(super) fn new(
-        part: Part,
+        part: Arc<Part>,
         header: Header,
         table: Arc<[(Attributes, Kind)]>,
         cache_bytes: usize,

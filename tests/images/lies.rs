@@ -386,7 +386,7 @@ pub(crate) const CASES: &[Case] = &[
     (
         "a small file that saves bytes",
         || one_file(|entry| entry.saved = 3),
-        &["file has an impossible extent"],
+        &["file has an impossible stored length"],
     ),
     (
         "two files of different sizes in one place",

@@ -2,7 +2,7 @@
 
 import struct
 
-from .encoding import PAGE, Stream, crc32c
+from .encoding import PAGE, Stream, crc32c, decode_frame
 from .faults import require
 
 ROWS_PER_BLOCK = 510
@@ -15,8 +15,9 @@ def table_length(header, size):
 
 def stored_length(header, entry):
     if entry.data <= 1 << header.chunk_shift:
-        require(entry.saved == 0, "shortened extent of one chunk")
-        return entry.data + 4 if entry.data else 0
+        require(entry.saved == 0 or header.compressed, "shortened extent of one chunk")
+        require(entry.saved < entry.data or not entry.data, "extent of one chunk with nothing in it")
+        return entry.data + 4 - entry.saved if entry.data else 0
     require(entry.saved <= entry.data, "extent shorter than its chunk table")
     return entry.data + table_length(header, entry.data) - entry.saved
 
@@ -64,11 +65,22 @@ def stored(image, entry):
     number = image.volume_number(entry.position, entry.stored)
     volume, at = image.volume(number), entry.position - image.starts[number]
     if entry.data <= 1 << image.header.chunk_shift:
-        yield checked(volume, at, entry.data, volume.read(at + entry.data, 4))
+        taken = entry.stored - 4
+        chunk = checked(volume, at, taken, volume.read(at + taken, 4))
+        yield unpacked(image, entry, chunk, entry.data)
         return
     for length, taken, crc in table(image.header, volume, at, entry):
-        yield checked(volume, at, length, crc) if taken else bytes(length)
+        yield unpacked(image, entry, checked(volume, at, taken, crc), length) if taken else bytes(length)
         at += taken
+
+
+def unpacked(image, entry, chunk, length):
+    """The data of a chunk as it is stored: fewer bytes are a frame."""
+    if len(chunk) == length:
+        return chunk
+    data = decode_frame(chunk, length, image.dictionary(entry.codec))
+    require(len(data) == length, f"chunk of {length} bytes decodes to {len(data)}")
+    return data
 
 
 def checked(volume, offset, length, crc):
@@ -92,7 +104,8 @@ def table(header, volume, extent, entry):
             stored, crc = struct.unpack_from("<I4s", block, 16 + 8 * i)
             length = min(1 << shift, size - (first + i << shift))
             zeros = (stored, crc) == (0, bytes(4))
-            require(stored == length or zeros, f"chunk of {length} bytes stored as {stored}")
+            frame = header.compressed and 0 < stored < length
+            require(stored == length or zeros or frame, f"chunk of {length} bytes stored as {stored}")
             offset += stored
             require(offset <= end, "chunks longer than the extent")
             yield length, stored, crc

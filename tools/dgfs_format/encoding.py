@@ -60,8 +60,8 @@ def unzigzag(number):
     return number >> 1 ^ -(number & 1)
 
 
-def decode_frame(frame, most=65535):
-    """Decodes one Zstandard frame that lacks its magic number (section 2.4)."""
+def decode_frame(frame, most=65535, dictionary=None):
+    """Decodes one Zstandard frame that lacks its magic number (sections 2.4 and 3.1)."""
     require(frame and frame[0] & 0b1111 == 0, "frame with a checksum, a dictionary or a reserved bit")
     # The declared size stands behind the descriptor and the window byte, which a single-segment frame lacks.
     # It is checked first because a decoder may reserve that much memory at once.
@@ -80,13 +80,23 @@ def decode_frame(frame, most=65535):
     require(at == len(frame), "frame does not fill its place")
     try:
         if stdlib_zstd:
-            data = stdlib_zstd.ZstdDecompressor().decompress(ZSTD_MAGIC + frame, most + 1)
+            data = stdlib_zstd.ZstdDecompressor(dictionary).decompress(ZSTD_MAGIC + frame, most + 1)
         else:
-            data = zstandard.ZstdDecompressor().decompress(ZSTD_MAGIC + frame, max_output_size=most)
+            decompressor = zstandard.ZstdDecompressor(dict_data=dictionary)
+            data = decompressor.decompress(ZSTD_MAGIC + frame, max_output_size=most)
     except (stdlib_zstd or zstandard).ZstdError as error:
         raise Fault(f"frame does not decode: {error}") from None
     require(len(data) <= most, f"frame decodes to more than {most} bytes")
     return data
+
+
+def load_dictionary(data):
+    """A dictionary as the decoder wants it (section 2.9): with tables before its content, or content alone."""
+    has_tables = data[:4] == bytes.fromhex("37 A4 30 EC")
+    if stdlib_zstd:
+        return stdlib_zstd.ZstdDict(data, is_raw=not has_tables)
+    kind = zstandard.DICT_TYPE_FULLDICT if has_tables else zstandard.DICT_TYPE_RAWCONTENT
+    return zstandard.ZstdCompressionDict(data, dict_type=kind)
 
 
 class Stream:

@@ -7,7 +7,7 @@ from .encoding import PAGE, crc32c
 from .faults import require
 
 INDEX_MAGIC = bytes.fromhex("89 64 67 66 73 0D 0A 1A")
-ATTRIBUTES, VOLUMES, BLOBS = 1, 2, 3
+ATTRIBUTES, VOLUMES, BLOBS, CODECS, DICTIONARIES = 1, 2, 3, 4, 5
 
 Section = collections.namedtuple("Section", "kind crc offset length rows")
 
@@ -47,7 +47,7 @@ class Header:
         require(crc32c(page[:-4]) == int.from_bytes(page[-4:], "little"), "damaged header: wrong checksum")
         require(major == 1, f"image of major version {major}, this reader knows 1")
         require(page_size == PAGE, f"page size {page_size}, this reader knows {PAGE}")
-        require(self.features < 1 << 2, f"image needs unknown features {self.features:#x}")
+        require(self.features < 1 << 3, f"image needs unknown features {self.features:#x}")
         require(self.length == length, f"index has {length} bytes, its header says {self.length}")
         pages = self.length // PAGE
         require(
@@ -66,6 +66,7 @@ class Header:
         )
         require(12 <= self.chunk_shift <= 24, f"chunk shift {self.chunk_shift}")
         require(sections <= 32, f"{sections} sections")
+        self.compressed = bool(self.features >> 2 & 1)
         self.sections = [
             Section._make(struct.unpack_from("<IIQQQ", page, 160 + 32 * i)) for i in range(sections)
         ]

@@ -7,10 +7,10 @@ import os
 import stat
 import struct
 
-from .encoding import PAGE, Stream, crc32c
+from .encoding import PAGE, Stream, crc32c, decode_frame, load_dictionary
 from .faults import Fault, require, warn
 from .files import TRAILER_MAGIC, VOLUME_MAGIC, Part, Volume, pending_name
-from .header import ATTRIBUTES, BLOBS, INDEX_MAGIC, VOLUMES, Header
+from .header import ATTRIBUTES, BLOBS, CODECS, DICTIONARIES, INDEX_MAGIC, VOLUMES, Header
 from .inner import Inner
 from .leaf import Leaf
 
@@ -37,6 +37,37 @@ class Image:
         require(all(end >= start + PAGE for start, end in self.spans), "volume shorter than its header page")
         require(self.spans[-1][1] < 1 << 63, "positions of 2^63 or more")
         self.blobs = self.header.section(BLOBS)
+        self.read_codecs()
+
+    def read_codecs(self):
+        """Section 2.9. Dictionaries are loaded when files need them."""
+        self.codecs, self.dictionaries = [(1, 0, 0, 0, 0)], {}
+        section = self.header.section(CODECS)
+        self.dictionary_section = self.header.section(DICTIONARIES)
+        if not self.header.compressed or not section:
+            return
+        section = self.header.section(CODECS, 24, 64)
+        self.codecs = list(struct.iter_unpack("<IIIIQ", self.section_bytes(section)))
+        room = self.dictionary_section.length if self.dictionary_section else 0
+        for algorithm, length, stored, crc, offset in self.codecs:
+            require(algorithm == 1, f"codec of unknown algorithm {algorithm}")
+            require(length or (stored, crc, offset) == (0, 0, 0), "codec without a dictionary that says where it is")
+            fits = not length or 0 < stored <= length <= 1 << 20 and offset + stored <= room
+            require(fits, "impossible dictionary")
+        require(not self.codecs[0][1], "first codec has a dictionary")
+        require(sum(row[1] for row in self.codecs) <= 1 << 24, "too many bytes of dictionaries")
+
+    def dictionary(self, codec):
+        """What a frame of this codec is decoded with; None if it needs nothing."""
+        require(self.header.compressed and codec < len(self.codecs), f"codec {codec} is not there")
+        _, length, stored, crc, offset = self.codecs[codec]
+        if length and codec not in self.dictionaries:
+            data = self.index.read(self.dictionary_section.offset + offset, stored)
+            require(crc32c(data) == crc, f"dictionary of codec {codec}: wrong checksum")
+            data = decode_frame(data, length) if stored < length else data
+            require(len(data) == length, f"dictionary of codec {codec} decodes to {len(data)} bytes")
+            self.dictionaries[codec] = load_dictionary(data)
+        return self.dictionaries.get(codec)
 
     def open_index(self):
         """Opens an index, or the copy of one in a volume 0 (section 3.2)."""

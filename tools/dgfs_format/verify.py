@@ -97,6 +97,7 @@ class Verify:
             entry.device,
             entry.position,
             entry.stored,
+            entry.codec,
             xattrs,
             target,
         )

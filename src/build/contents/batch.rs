@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
+use super::compress::Compressor;
 use super::large::Large;
 use super::reading::{Read, Small, Sources, Storage, read_spool};
 use super::source::{Entries, OpenFile, Work};
@@ -190,7 +191,7 @@ impl<T> Batch<T> {
                 holes_hint: 1.., ..
             } = work
             {
-                match Large::open_with_holes(work, opener) {
+                match Large::open_with_holes(work, opener, sources) {
                     // Read like any other file, which reports what is wrong with it, too.
                     Ok(None) | Err(_) => {}
                     Ok(Some(large)) => {
@@ -237,16 +238,22 @@ impl<T> Batch<T> {
         }
     }
 
-    /// Reads what [`Self::fill`] found to be read.
-    pub(super) fn read<E>(&mut self, opener: &mut impl OpenFile, sources: &Sources)
-    where
+    /// Reads what [`Self::fill`] found to be read, and compresses it.
+    pub(super) fn read<'c, E>(
+        &mut self,
+        opener: &mut impl OpenFile,
+        sources: &'c Sources,
+        compressor: &mut Compressor<'c>,
+    ) where
         E: Entries<Entry = T>,
     {
         if let Some(piece) = &mut self.piece {
             if !piece.large.abandoned.load(Ordering::Relaxed) {
                 let to = self.storage.space(0, piece.length);
                 let length = piece.large.read_piece(to, piece.offset);
-                piece.read = length.map(|length| self.storage.read(0, length, false));
+                let codec = piece.large.codec;
+                piece.read =
+                    length.map(|length| self.storage.read(0, length, false, codec, compressor));
             }
             return;
         }
@@ -266,47 +273,66 @@ impl<T> Batch<T> {
                     mtime,
                     ..
                 } => match Small::begin(opener, parent, name, mtime, to) {
-                    Ok(small) if small.is_complete() => self.finish(number, small),
+                    Ok(small) if small.is_complete() => {
+                        self.finish::<E>(number, small, compressor);
+                    }
                     Ok(small) => ahead.push_back((number, small)),
-                    Err(error) => self.end(number, Err(error)),
+                    Err(error) => self.end::<E>(number, Err(error), compressor),
                 },
                 Work::Spool { offset, .. } => {
                     let read = read_spool(sources, offset, to);
-                    self.end(number, read.map(|()| (length, false)));
+                    self.end::<E>(number, read.map(|()| (length, false)), compressor);
                 }
                 Work::Nothing => {}
             }
             if ahead.len() >= sources.files_ahead {
                 if let Some((number, small)) = ahead.pop_front() {
-                    self.finish(number, small);
+                    self.finish::<E>(number, small, compressor);
                 }
             }
         }
         for (number, small) in ahead {
-            self.finish(number, small);
+            self.finish::<E>(number, small, compressor);
         }
     }
 
     /// Waits for the contents of entry `number`.
-    fn finish(&mut self, number: usize, small: Small) {
+    fn finish<E>(&mut self, number: usize, small: Small, compressor: &mut Compressor<'_>)
+    where
+        E: Entries<Entry = T>,
+    {
         if let Some(&Outcome::Wanted { start, length }) = self.outcomes.get(number) {
             let read = small.finish(self.storage.space(start, length));
-            self.end(number, read);
+            self.end::<E>(number, read, compressor);
         }
     }
 
     /// Notes what became of entry `number`: how much of it there is, and whether it changed.
-    fn end(&mut self, number: usize, read: Result<(usize, bool)>) {
+    fn end<E>(
+        &mut self,
+        number: usize,
+        read: Result<(usize, bool)>,
+        compressor: &mut Compressor<'_>,
+    ) where
+        E: Entries<Entry = T>,
+    {
         let chunk = 1 << self.storage.chunk_shift();
         let Some(outcome) = self.outcomes.get_mut(number) else {
             return;
         };
         if let Outcome::Wanted { start, .. } = *outcome {
             *outcome = match read {
-                Ok((length, changed)) => Outcome::Read {
-                    read: self.storage.read(start, length, length <= chunk),
-                    changed,
-                },
+                Ok((length, changed)) => {
+                    let name = self.entries.get(number).map(|entry| E::work(entry).name());
+                    let codec = compressor
+                        .codec_of(name.unwrap_or(&[]), self.storage.contents(start, length));
+                    let single = length <= chunk;
+                    let storage = &mut self.storage;
+                    Outcome::Read {
+                        read: storage.read(start, length, single, codec, compressor),
+                        changed,
+                    }
+                }
                 Err(error) => Outcome::Failed(error),
             };
         }

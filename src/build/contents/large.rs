@@ -29,6 +29,8 @@ pub(super) struct Large {
     pub(super) holes: Option<Arc<HoleMap>>,
     /// What it was when it was listed; `None` for a part of the scratch file.
     mtime: Option<Timestamp>,
+    /// The codec of its chunks.
+    pub(super) codec: u32,
     /// Set when nobody wants the pieces that are still to come.
     pub(super) abandoned: Arc<AtomicBool>,
 }
@@ -53,7 +55,7 @@ impl Large {
                 let _ = fadvise(&file, 0, None, Advice::Sequential);
                 (Arc::new(file), 0, size, Some(mtime))
             }
-            Work::Spool { offset, size } => {
+            Work::Spool { offset, size, .. } => {
                 let spool = sources.spool.clone().ok_or_else(no_spool)?;
                 (spool, offset, size, None)
             }
@@ -65,6 +67,7 @@ impl Large {
             size,
             holes: None,
             mtime,
+            codec: sources.codec_of(work.name()),
             abandoned: Arc::default(),
         })
     }
@@ -73,6 +76,7 @@ impl Large {
     pub(super) fn open_with_holes(
         work: Work<'_>,
         opener: &mut impl OpenFile,
+        sources: &Sources,
     ) -> Result<Option<Self>> {
         let Work::Tree {
             parent,
@@ -93,6 +97,7 @@ impl Large {
             size,
             holes: Some(Arc::new(holes)),
             mtime: Some(mtime),
+            codec: sources.codec_of(name),
             abandoned: Arc::default(),
         }))
     }

@@ -5,6 +5,7 @@
 //! - worker threads take turns in filling a batch of them and then read its files, all at the same
 //!   time ([`batch`], [`reading`]); a file larger than a batch, or with holes, is read
 //!   in pieces, which are batches of their own ([`large`]);
+//! - each worker compresses what it has read ([`compress`]);
 //! - [`store_contents`] receives the batches in the order in which they were filled ([`pipeline`]),
 //!   appends the contents to the volumes and hands every entry back with its place.
 //!
@@ -12,12 +13,14 @@
 //! reading a small file. What comes out does not depend on the number of threads.
 
 mod batch;
+mod compress;
 mod large;
 mod pipeline;
 mod planned;
 mod reading;
 mod source;
 
+pub use compress::Codecs;
 pub use pipeline::{ContentOptions, Receiver, store_contents};
 pub use planned::Planned;
 pub use source::{Entries, OpenFile, Work};

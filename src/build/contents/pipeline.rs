@@ -12,10 +12,11 @@ use std::thread;
 use rustix::io::Errno;
 
 use super::batch::{Batch, ENTRY_MEMORY, Intake, Outcome, batch_bytes, files_ahead, not_read};
+use super::compress::{Codecs, Compressor};
 use super::large::Large;
 use super::reading::{Read, Sources};
 use super::source::{Entries, OpenFile, Work};
-use crate::build::volumes::{Placed, VolumeSet};
+use crate::build::volumes::{Placed, StoredChunk, VolumeSet};
 use crate::{Error, ErrorKind, Result, descriptors};
 
 /// Most batches for each worker. With more, contents have left the processor's cache before they are
@@ -23,7 +24,7 @@ use crate::{Error, ErrorKind, Result, descriptors};
 const BATCHES: usize = 8;
 
 /// How contents are read.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct ContentOptions {
     /// What the paths of source files begin with in messages.
     pub root: PathBuf,
@@ -34,6 +35,8 @@ pub struct ContentOptions {
     pub memory: usize,
     /// Whether the first problem ends the build.
     pub strict: bool,
+    /// What contents are compressed with, if they are.
+    pub codecs: Option<Codecs>,
 }
 
 /// Takes what [`store_contents`] is done with.
@@ -69,13 +72,16 @@ where
     O: OpenFile,
 {
     let chunk_shift = volumes.chunk_shift();
-    let batches = options.memory / (batch_bytes(chunk_shift) + ENTRY_MEMORY);
+    // Frames take as much as contents at most.
+    let buffers = 1 + usize::from(options.codecs.is_some());
+    let batches = options.memory / (buffers * batch_bytes(chunk_shift) + ENTRY_MEMORY);
     let batches = batches.min(BATCHES * openers.len()).max(2);
     let shared = Shared::new(batches);
     let sources = Sources {
         spool: options.spool,
         chunk_shift,
         files_ahead: files_ahead(openers.len(), descriptors::limit()),
+        codecs: options.codecs,
     };
     let intake = Mutex::new(Intake::new(entries));
     thread::scope(|scope| {
@@ -111,6 +117,7 @@ fn work<E: Entries>(
 ) {
     // Who fills batch n has it in hand already; so the batches before it are in hand, too, and the
     // one that everybody waits for always comes.
+    let mut compressor = Compressor::new(sources.codecs.as_ref());
     while let Some(mut batch) = shared.empty_batch(sources.chunk_shift) {
         let number = {
             let mut intake = intake.lock().unwrap_or_else(PoisonError::into_inner);
@@ -121,7 +128,7 @@ fn work<E: Entries>(
             intake.number += 1;
             intake.number - 1
         };
-        batch.read::<E>(opener, sources);
+        batch.read::<E>(opener, sources, &mut compressor);
         shared.deliver(number, batch);
     }
 }
@@ -307,7 +314,7 @@ impl<T> Store<'_, T> {
                 let what = "changed since it was listed; it is packed as it was read";
                 (placed, Error::new(ErrorKind::Source, what))
             }
-            Err(error) => (self.volumes.append_small(&[], 0)?, error),
+            Err(error) => (self.volumes.append_small(&StoredChunk::raw(&[], 0))?, error),
         };
         let Some(entry) = batch.entries.get_mut(number) else {
             return Err(error);
@@ -339,7 +346,7 @@ impl<T> Store<'_, T> {
     /// inner one is that of the file, of which nothing is stored then.
     fn store_large(&mut self, large: &Large) -> Result<Result<Placed>> {
         let mut file = self.volumes.begin_file(large.length())?;
-        let mut failed = None;
+        let (mut failed, mut codec) = (None, None);
         while large.length() > 0 {
             let batch = self.shared.full_batch(self.number);
             self.number += 1;
@@ -353,11 +360,10 @@ impl<T> Store<'_, T> {
                 }
                 match std::mem::replace(&mut piece.read, Err(not_read())) {
                     Ok(read) => {
-                        for (chunk, sum) in batch.storage.chunks(&read) {
-                            match sum {
-                                Some(sum) => file.chunk(chunk, sum)?,
-                                None => file.zero_chunk(chunk.len() as u64)?,
-                            }
+                        let (chunks, of_frames) = batch.storage.chunks(&read);
+                        codec = codec.or(of_frames);
+                        for chunk in chunks {
+                            file.chunk(&chunk)?;
                         }
                         self.receiver.progress(read.length as u64);
                     }
@@ -377,6 +383,7 @@ impl<T> Store<'_, T> {
         }
         let mut placed = file.finish()?;
         placed.holes.clone_from(&large.holes);
+        placed.codec = codec;
         Ok(Ok(placed))
     }
 }
@@ -395,19 +402,18 @@ fn died() -> Error {
 
 /// Stores a file that lies in one batch.
 fn store_whole<T>(volumes: &mut VolumeSet, batch: &Batch<T>, read: &Read) -> Result<Placed> {
-    if read.length <= 1 << volumes.chunk_shift() {
-        let chunk = batch.storage.chunks(read).next();
-        let (contents, sum) = chunk.unwrap_or((&[], None));
-        return volumes.append_small(contents, sum.unwrap_or(0));
-    }
-    let mut file = volumes.begin_file(read.length as u64)?;
-    for (chunk, sum) in batch.storage.chunks(read) {
-        match sum {
-            Some(sum) => file.chunk(chunk, sum)?,
-            None => file.zero_chunk(chunk.len() as u64)?,
+    let (mut chunks, codec) = batch.storage.chunks(read);
+    let mut placed = if read.length <= 1 << volumes.chunk_shift() {
+        volumes.append_small(&chunks.next().unwrap_or(StoredChunk::raw(&[], 0)))?
+    } else {
+        let mut file = volumes.begin_file(read.length as u64)?;
+        for chunk in chunks {
+            file.chunk(&chunk)?;
         }
-    }
-    file.finish()
+        file.finish()?
+    };
+    placed.codec = codec;
+    Ok(placed)
 }
 
 #[cfg(test)]

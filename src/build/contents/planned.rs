@@ -37,6 +37,7 @@ impl Entries for Planned {
                 mtime: record.metadata.mtime,
             },
             Content::Spool { offset } => Work::Spool {
+                name: &record.name,
                 offset,
                 size: record.size,
             },

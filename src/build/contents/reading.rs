@@ -1,15 +1,18 @@
-//! Reads contents into the bytes of a batch, and takes their checksums.
+//! Reads contents into the bytes of a batch, has them compressed, and takes checksums of what is stored.
 
 use std::fs::File;
 use std::io::IoSliceMut;
 use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use rustix::fs::{Advice, fadvise, fstat};
 use rustix::io::{ReadWriteFlags, preadv2};
 
+use super::compress::{Codecs, Compressor};
 use super::source::OpenFile;
+use crate::build::volumes::StoredChunk;
 use crate::entry::Timestamp;
 use crate::format::checksum::crc;
 use crate::{Error, ErrorKind, Result};
@@ -23,15 +26,35 @@ pub(super) struct Sources {
     pub(super) chunk_shift: u32,
     /// Files that a worker has the device read at the same time.
     pub(super) files_ahead: usize,
+    /// What contents are compressed with, if they are.
+    pub(super) codecs: Option<Codecs>,
+}
+
+impl Sources {
+    /// The codec of a file called `name`.
+    pub(super) fn codec_of(&self, name: &[u8]) -> u32 {
+        self.codecs
+            .as_ref()
+            .map_or(0, |codecs| codecs.of(name, None))
+    }
 }
 
 /// The contents that a batch holds.
 #[derive(Debug)]
 pub(super) struct Storage {
     bytes: Vec<u8>,
-    /// Checksums of chunks, `None` for one of zeros.
-    sums: Vec<Option<u32>>,
+    /// Frames, one after the other.
+    frames: Vec<u8>,
+    chunks: Vec<Packed>,
     chunk_shift: u32,
+}
+
+/// How a chunk is to be stored, and the checksum of that.
+#[derive(Debug, Clone)]
+enum Packed {
+    Zeros,
+    Raw(u32),
+    Frame(Range<usize>, u32),
 }
 
 /// Contents of one file, or a piece of it, in a [`Storage`].
@@ -39,7 +62,8 @@ pub(super) struct Storage {
 pub(super) struct Read {
     start: usize,
     pub(super) length: usize,
-    sums: std::ops::Range<usize>,
+    chunks: Range<usize>,
+    codec: u32,
 }
 
 impl Storage {
@@ -47,7 +71,8 @@ impl Storage {
     pub(super) fn new(length: usize, chunk_shift: u32) -> Self {
         Self {
             bytes: vec![0; length],
-            sums: Vec::new(),
+            frames: Vec::new(),
+            chunks: Vec::new(),
             chunk_shift,
         }
     }
@@ -63,7 +88,8 @@ impl Storage {
 
     /// Forgets what was read.
     pub(super) fn clear(&mut self) {
-        self.sums.clear();
+        self.frames.clear();
+        self.chunks.clear();
     }
 
     /// Where contents go that begin at `start`.
@@ -72,29 +98,61 @@ impl Storage {
         space.unwrap_or(&mut [])
     }
 
-    /// Takes the checksums of `length` bytes that were put at `start`. The `single` chunk of a file
-    /// is stored even if it holds zeros, and so needs one.
-    pub(super) fn read(&mut self, start: usize, length: usize, single: bool) -> Read {
-        let first = self.sums.len();
+    /// The `length` bytes that were put at `start`.
+    pub(super) fn contents(&self, start: usize, length: usize) -> &[u8] {
+        self.bytes.get(start..start + length).unwrap_or(&[])
+    }
+
+    /// Compresses `length` bytes that were put at `start` by `codec`, where that pays, and takes checksums. The
+    /// `single` chunk of a file is stored even if it holds zeros.
+    pub(super) fn read(
+        &mut self,
+        start: usize,
+        length: usize,
+        single: bool,
+        codec: u32,
+        compressor: &mut Compressor<'_>,
+    ) -> Read {
+        let first = self.chunks.len();
         let contents = self.bytes.get(start..start + length).unwrap_or(&[]);
-        let sum = |chunk| (single || !is_zero(chunk)).then(|| crc(chunk));
-        self.sums
-            .extend(contents.chunks(1 << self.chunk_shift).map(sum));
+        for chunk in contents.chunks(1 << self.chunk_shift) {
+            self.chunks.push(if !single && is_zero(chunk) {
+                Packed::Zeros
+            } else if let Some(frame) = compressor.frame(chunk, codec) {
+                let at = self.frames.len();
+                self.frames.extend_from_slice(frame);
+                Packed::Frame(at..self.frames.len(), crc(frame))
+            } else {
+                Packed::Raw(crc(chunk))
+            });
+        }
         Read {
             start,
             length,
-            sums: first..self.sums.len(),
+            chunks: first..self.chunks.len(),
+            codec,
         }
     }
 
-    /// The chunks of `read`: contents, and their checksum or `None` if they are zeros.
-    pub(super) fn chunks(&self, read: &Read) -> impl Iterator<Item = (&[u8], Option<u32>)> {
+    /// The chunks of `read` as they are to be stored, and the codec of its frames if there are any.
+    pub(super) fn chunks(
+        &self,
+        read: &Read,
+    ) -> (impl Iterator<Item = StoredChunk<'_>>, Option<u32>) {
         let bytes = self.bytes.get(read.start..read.start + read.length);
-        let sums = self.sums.get(read.sums.clone()).unwrap_or(&[]);
-        bytes
-            .unwrap_or(&[])
-            .chunks(1 << self.chunk_shift)
-            .zip(sums.iter().copied())
+        let packed = self.chunks.get(read.chunks.clone()).unwrap_or(&[]);
+        let has_frames = packed.iter().any(|p| matches!(p, Packed::Frame(..)));
+        let chunks = bytes.unwrap_or(&[]).chunks(1 << self.chunk_shift);
+        let stored = chunks.zip(packed).map(|(chunk, packed)| match packed {
+            Packed::Zeros => StoredChunk::zeros(chunk.len()),
+            Packed::Raw(crc) => StoredChunk::raw(chunk, *crc),
+            Packed::Frame(range, crc) => StoredChunk {
+                length: chunk.len(),
+                bytes: self.frames.get(range.clone()).unwrap_or(&[]),
+                crc: *crc,
+            },
+        });
+        (stored, has_frames.then_some(read.codec))
     }
 }
 

@@ -25,11 +25,23 @@ pub enum Work<'a> {
     },
     /// A part of the scratch file.
     Spool {
+        /// The name of the entry.
+        name: &'a [u8],
         /// Byte offset of its start.
         offset: u64,
         /// Its length in bytes.
         size: u64,
     },
+}
+
+impl<'a> Work<'a> {
+    /// The name of a file that is read.
+    pub fn name(&self) -> &'a [u8] {
+        match *self {
+            Self::Nothing => &[],
+            Self::Tree { name, .. } | Self::Spool { name, .. } => name,
+        }
+    }
 }
 
 /// Entries in key order.

@@ -88,6 +88,7 @@ impl Entries for List {
     fn work(entry: &Entry) -> Work<'_> {
         match entry.spool {
             Some(offset) => Work::Spool {
+                name: &entry.name,
                 offset,
                 size: entry.size,
             },
@@ -232,6 +233,7 @@ impl Fixture {
                 spool: Some(self.spool.clone()),
                 memory,
                 strict,
+                codecs: None,
             },
             collected,
         )
@@ -528,6 +530,7 @@ fn memory_bounds_what_is_read_ahead() {
             spool: None,
             memory,
             strict: true,
+            codecs: None,
         },
         &mut receiver,
     )
@@ -556,6 +559,7 @@ fn a_panic_of_a_worker_is_passed_on() {
                 spool: None,
                 memory: 0,
                 strict: false,
+                codecs: None,
             },
             &mut Collected::default(),
         )
@@ -597,6 +601,7 @@ fn a_lack_of_open_files_ends_the_build() {
                 spool: None,
                 memory: 0,
                 strict: false,
+                codecs: None,
             },
             &mut Collected::default(),
         );

@@ -7,7 +7,8 @@
 
 use super::times::{TIME_COLUMNS, UNKNOWN, biased};
 use super::{
-    DEVICE, FAR_TARGET, FRAMES_OFFSET, HOLE_BYTES, HOLE_MAP, LINKS, PLACE, PRIMARY, SAVED, XATTRS,
+    CODEC, DEVICE, FAR_TARGET, FRAMES_OFFSET, HOLE_BYTES, HOLE_MAP, LINKS, PLACE, PRIMARY, SAVED,
+    XATTRS,
 };
 use crate::entry::{Kind, OtherTimes, Timestamp};
 use crate::format::bits::BitWriter;
@@ -54,6 +55,8 @@ pub struct NewEntry<'a> {
     pub hole_map: u64,
     /// Default stored length minus stored length of the extent.
     pub saved: u64,
+    /// Row of the codec section for its frames.
+    pub codec: u64,
     /// Position of the extent if it is not where the one before ends.
     pub place: Option<u64>,
     /// Own ordinal minus that of the inode's first name.
@@ -139,6 +142,7 @@ pub struct LeafBuilder {
     far_targets: Vec<u64>,
     hole_bytes: Vec<u64>,
     hole_maps: Vec<u64>,
+    codecs: Vec<u64>,
     /// In the order of [`TIME_COLUMNS`].
     times: [Vec<u64>; TIME_COLUMNS.len()],
     columns: ColumnEncoder,
@@ -245,6 +249,7 @@ impl LeafBuilder {
                         self.hole_maps.push(entry.hole_map);
                     }
                     self.saved.push(entry.saved);
+                    self.codecs.push(entry.codec);
                     self.places
                         .push(entry.place.map_or(0, |position| position + 1));
                 }
@@ -419,6 +424,12 @@ impl LeafBuilder {
                 put(values, count);
             }
         }
+        let codecs = self.codecs.get(..ranks.extents).unwrap_or(&self.codecs);
+        if codecs.iter().any(|&codec| codec != 0) {
+            present |= CODEC;
+            self.columns
+                .encode(codecs, &mut self.control, &mut self.bits);
+        }
         present
     }
 
@@ -509,6 +520,7 @@ impl LeafBuilder {
             (&mut self.far_targets, ranks.far_targets),
             (&mut self.hole_bytes, ranks.extents),
             (&mut self.hole_maps, ranks.hole_maps),
+            (&mut self.codecs, ranks.extents),
         ] {
             column.drain(..domain);
         }

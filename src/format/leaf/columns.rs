@@ -2,7 +2,9 @@
 
 use super::page::Run;
 use super::times::{TIME_COLUMNS, Times};
-use super::{DEVICE, FAR_TARGET, HOLE_BYTES, HOLE_MAP, LINKS, PLACE, PRIMARY, SAVED, XATTRS};
+use super::{
+    CODEC, DEVICE, FAR_TARGET, HOLE_BYTES, HOLE_MAP, LINKS, PLACE, PRIMARY, SAVED, XATTRS,
+};
 use crate::entry::Kind;
 use crate::format::attributes::Attributes;
 use crate::format::bits::BitReader;
@@ -33,6 +35,7 @@ pub(super) struct Columns {
     pub(super) hole_bytes: Column,
     pub(super) hole_maps: Column,
     pub(super) times: Times,
+    pub(super) codecs: Column,
 }
 
 /// Finds columns one after the other.
@@ -152,7 +155,7 @@ impl<'a> Locator<'a> {
             [_] => 1,
             runs => runs.iter().filter(|run| has_directory(kinds, run)).count(),
         })?;
-        let extents = if has(SAVED | PLACE | HOLE_BYTES | HOLE_MAP) {
+        let extents = if has(SAVED | PLACE | HOLE_BYTES | HOLE_MAP | CODEC) {
             self.nonzero(&sizes, files)?
         } else {
             0
@@ -177,6 +180,7 @@ impl<'a> Locator<'a> {
                 times.set(bit, self.next(count)?);
             }
         }
+        let codecs = self.optional(has(CODEC), extents)?;
         if !self.control.rest().is_empty() {
             return Err(Malformed("control stream goes on behind its last column"));
         }
@@ -200,6 +204,7 @@ impl<'a> Locator<'a> {
             hole_bytes,
             hole_maps,
             times,
+            codecs,
         })
     }
 

@@ -45,6 +45,7 @@ pub struct RowCursor<'a> {
     far_targets: ColumnCursor<'a>,
     hole_bytes: ColumnCursor<'a>,
     hole_maps: ColumnCursor<'a>,
+    codecs: ColumnCursor<'a>,
     times: Option<TimesCursor<'a>>,
 }
 
@@ -121,6 +122,7 @@ impl<'a> RowCursor<'a> {
             far_targets: columns.far_targets.cursor(&streams, 0),
             hole_bytes: columns.hole_bytes.cursor(&streams, 0),
             hole_maps: columns.hole_maps.cursor(&streams, 0),
+            codecs: columns.codecs.cursor(&streams, 0),
             times: (!columns.times.is_empty()).then(|| columns.times.cursor(&streams, index)),
         }
     }
@@ -132,8 +134,10 @@ impl<'a> RowCursor<'a> {
 
     fn skip_files(&mut self, count: usize) {
         let columns = &self.page.columns;
-        let is_plain =
-            columns.saved.is_zero() && columns.places.is_zero() && columns.hole_bytes.is_zero();
+        let is_plain = columns.saved.is_zero()
+            && columns.places.is_zero()
+            && columns.hole_bytes.is_zero()
+            && columns.codecs.is_zero();
         if !is_plain {
             for _ in 0..count {
                 self.pass_file();
@@ -277,6 +281,7 @@ impl<'a> RowCursor<'a> {
             hole_map: None,
             position: 0,
             stored: 0,
+            codec: 0,
             primary: 0,
             links: 1,
             device: 0,
@@ -301,6 +306,7 @@ impl<'a> RowCursor<'a> {
                     let extent = self.extent(row.size).ok_or(NO_EXTENT)?;
                     (row.position, row.stored) = (extent.position, extent.stored);
                     row.hole_bytes = extent.hole_bytes;
+                    row.codec = value(&self.codecs)?;
                     if row.hole_bytes > 0 && row.hole_bytes < row.size {
                         row.hole_map = Some(value(&self.hole_maps)?);
                     }
@@ -334,6 +340,7 @@ impl<'a> RowCursor<'a> {
                 self.hole_bytes.advance(streams);
                 self.saved.advance(streams);
                 self.places.advance(streams);
+                self.codecs.advance(streams);
             }
             None => self.position = None,
         }

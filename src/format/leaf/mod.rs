@@ -36,7 +36,8 @@ const CHANGE_SECONDS: u32 = 1 << 11;
 const CHANGE_NANOSECONDS: u32 = 1 << 12;
 const BIRTH_SECONDS: u32 = 1 << 13;
 const BIRTH_NANOSECONDS: u32 = 1 << 14;
-const KNOWN_COLUMNS: u32 = (1 << 15) - 1;
+const CODEC: u32 = 1 << 15;
+const KNOWN_COLUMNS: u32 = (1 << 16) - 1;
 
 /// Seconds are stored with their sign bit flipped, so that earlier times are smaller numbers.
 const SECONDS_BIAS: u64 = 1 << 63;

@@ -2,7 +2,8 @@
 
 use crate::entry::{Kind, OtherTimes, Timestamp};
 use crate::format::attributes::Attributes;
-use crate::format::extent::Shape;
+use crate::format::codec::MAX_CODECS;
+use crate::format::extent::{CRC_BYTES, Shape};
 use crate::format::{Malformed, Parsed};
 
 /// Where a symbolic link leads.
@@ -45,6 +46,8 @@ pub struct LeafRow<'a> {
     pub position: u64,
     /// Stored length of that extent.
     pub stored: u64,
+    /// Row of the codec section that its frames are of.
+    pub codec: u64,
     /// Own ordinal minus that of the inode's first name.
     pub primary: u64,
     /// Names of the inode; meaningless for directories.
@@ -89,11 +92,15 @@ impl LeafRow<'_> {
             }
             Kind::File if self.size > 0 => {
                 let shape = Shape::new(self.data_length(), chunk_shift);
-                let minimum = if shape.has_table() {
-                    shape.table_length()
-                } else {
-                    shape.default_stored_length()
+                // Whether frames may be shorter than their data is for the image to say.
+                let minimum = match self.data_length() {
+                    0 => 0,
+                    _ if shape.has_table() => shape.table_length(),
+                    _ => CRC_BYTES as u64 + 1,
                 };
+                if self.codec >= MAX_CODECS as u64 {
+                    return Err(Malformed("file names a codec that there cannot be"));
+                }
                 let end = self.position.checked_add(self.stored);
                 if self.stored < minimum || end.is_none_or(|end| end >= 1 << 63) {
                     return Err(Malformed("file has an impossible extent"));

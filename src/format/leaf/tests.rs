@@ -157,8 +157,17 @@ const POSITION: u64 = 1 << 30;
 fn saved_bytes(sample: &Sample) -> u64 {
     let data = sample.size - sample.hole_bytes();
     let shape = Shape::new(data, CHUNK_SHIFT);
-    if sample.saved && shape.has_table() {
-        data / 2
+    match data {
+        0 => 0,
+        data if sample.saved && shape.has_table() => data / 2,
+        data if sample.saved => data - 1,
+        _ => 0,
+    }
+}
+
+fn codec(sample: &Sample) -> u64 {
+    if sample.size > 0 {
+        sample.device % 3
     } else {
         0
     }
@@ -189,6 +198,7 @@ fn push_all(
                 deeper: sample.children.2,
                 first_child: child,
                 saved: saved_bytes(sample),
+                codec: codec(sample),
                 place: sample.place,
                 primary: sample.links - 1,
                 links: sample.links,
@@ -262,6 +272,7 @@ fn check(page: &LeafPage, tree: &[(Vec<u8>, Vec<Sample>)], expected: &[(usize, S
                 let mapped = data > 0 && data < sample.size;
                 assert_eq!(row.hole_map, mapped.then_some(sample.device >> 2));
                 assert_eq!((row.size, row.stored), (sample.size, stored));
+                assert_eq!(row.codec, codec(sample));
                 assert_eq!(row.position, sample.place.unwrap_or(position));
                 if sample.place.is_none() {
                     position += stored;

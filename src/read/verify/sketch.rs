@@ -86,6 +86,7 @@ fn entry(name: &'static [u8], kind: Kind) -> NewEntry<'static> {
         deeper: 0,
         first_child: 0,
         saved: 0,
+        codec: 0,
         place: None,
         primary: 0,
         links: 1,
