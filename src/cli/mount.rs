@@ -3,7 +3,7 @@
 
 use super::{background_log, inherited, keep_mount};
 use dgfs::mount::{Keeper, Mounted, OptionList, Sandbox, Signals};
-use dgfs::read::Image;
+use dgfs::read::{Image, Keeping};
 use dgfs::{Error, ErrorKind, Result};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -52,6 +52,7 @@ Options of -o:
   no_clone_fd        let all threads share one connection with the kernel
   cache=SIZE         memory for pages of the index, such as 256M
   data=PATH          like --data
+  volume_cache       keep contents in the page cache of the volume as well as in that of the mount
   readdirplus=always|auto|never
                      when listings carry attributes: always (the default) serves programs that
                      look at what they list; never, those that want only names
@@ -92,7 +93,12 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     for volume in &mut options.data {
         *volume = absolute(volume)?;
     }
-    let mut open = Image::options().data(options.data);
+    let keeping = if options.volume_cache {
+        Keeping::Here
+    } else {
+        Keeping::WithReaders
+    };
+    let mut open = Image::options().data(options.data).many_readers(keeping);
     if let Some(bytes) = options.cache {
         open = open.cache_bytes(bytes);
     }

@@ -111,6 +111,8 @@ pub struct OptionList {
     pub log: Option<PathBuf>,
     /// Whether the serving process keeps all its rights.
     pub no_sandbox: bool,
+    /// Whether contents that the kernel has in its cache stay in that of the volume as well.
+    pub volume_cache: bool,
 }
 
 /// Options that mount(8) and fstab(5) pass on although they are settled before a file system sees
@@ -203,6 +205,8 @@ impl OptionList {
             ("stats", Some(value)) => mount.stats = Some(path(&name, value)?),
             ("sandbox", None) => self.no_sandbox = false,
             ("no_sandbox", None) => self.no_sandbox = true,
+            ("volume_cache", None) => self.volume_cache = true,
+            ("no_volume_cache", None) => self.volume_cache = false,
             ("cache", Some(value)) => self.cache = Some(size(&name, value)?),
             ("data", Some(value)) => self.data.push(path(&name, value)?),
             ("log", Some(value)) => self.log = Some(path(&name, value)?),
@@ -345,7 +349,8 @@ mod tests {
     fn options_reach_their_place() {
         let list = parse(
             "threads=3,allow_other,auto_unmount,fsname=a\\,b,subdir=x/y,uid=7,gid=8,suid,dev,noexec,\
-             no_default_permissions,readdirplus=auto,stats=/s,cache=3M,data=/v0,data=/v1,log=/l,no_clone_fd,no_sandbox,noacl",
+             no_default_permissions,readdirplus=auto,stats=/s,cache=3M,data=/v0,data=/v1,log=/l,no_clone_fd,no_sandbox,noacl,\
+             volume_cache",
         )
         .unwrap();
         let expected = OptionList {
@@ -374,6 +379,7 @@ mod tests {
             data: vec!["/v0".into(), "/v1".into()],
             log: Some("/l".into()),
             no_sandbox: true,
+            volume_cache: true,
         };
         assert_eq!(list, expected);
     }

@@ -4,10 +4,10 @@ use super::codecs::Codecs;
 use super::decoded::DecodedChunks;
 use super::files::Part;
 use super::node::{Extent, Node};
-use crate::format::PAGE_BYTES;
 use crate::format::checksum::crc;
 use crate::format::extent::{BLOCK_ROWS, CRC_BYTES, Chunk, Shape, TableBlock};
 use crate::format::volume::Span;
+use crate::format::{PAGE_BYTES, PAGE_SIZE};
 use crate::{Error, Result};
 use quick_cache::sync::Cache;
 use std::cell::RefCell;
@@ -47,6 +47,18 @@ pub(super) struct Volume {
     pub(super) span: Span,
     /// Whether it could not be opened; reads of it fail then.
     pub(super) absent: bool,
+}
+
+impl Volume {
+    /// Fills `buffer` with a whole small extent. Pages of the smallest hold their neighbours as well, so these are
+    /// left to the page cache in any case.
+    fn read_small(&self, buffer: &mut [u8], at: u64, once: bool) -> Result<()> {
+        if once && buffer.len() >= PAGE_SIZE {
+            self.part.read_once(buffer, at)
+        } else {
+            self.part.read(buffer, at)
+        }
+    }
 }
 
 /// All volumes of an image.
@@ -146,7 +158,7 @@ impl Contents {
         if source.shape.has_table() {
             self.read_chunks(&source, offset..end, scratch)?;
         } else {
-            self.read_small(&source, scratch)?;
+            self.read_small(&source, !part, scratch)?;
         }
         part_of(scratch, start, end - offset)
     }
@@ -180,7 +192,7 @@ impl Contents {
         }
         let source = self.locate(node)?;
         if !source.shape.has_table() {
-            return self.read_small(&source, scratch);
+            return self.read_small(&source, true, scratch);
         }
         self.visit_chunks(&source, range, &mut |group| {
             if !is_stored(group.chunks) {
@@ -300,7 +312,7 @@ impl Contents {
                         };
                         self.read_stored(source, &group, &mut bytes)?;
                     }
-                    None => self.read_small(source, &mut bytes)?,
+                    None => self.read_small(source, true, &mut bytes)?,
                 }
                 Ok(bytes)
             })
@@ -379,8 +391,9 @@ impl Contents {
         })
     }
 
-    /// Fills `scratch` with the contents of a file of one chunk, by one read.
-    fn read_small(&self, source: &Source<'_>, scratch: &mut Vec<u8>) -> Result<()> {
+    /// Fills `scratch` with the contents of a file of one chunk, by one read. `once` says that nobody will come back for
+    /// a part of them.
+    fn read_small(&self, source: &Source<'_>, once: bool, scratch: &mut Vec<u8>) -> Result<()> {
         let (stored, default) = (
             source.node.extent.stored,
             source.shape.default_stored_length(),
@@ -388,7 +401,7 @@ impl Contents {
         let length = in_memory(source.node.data_length());
         if stored == default {
             scratch.resize(length + CRC_BYTES, 0);
-            source.volume.part.read(scratch, source.at)?;
+            source.volume.read_small(scratch, source.at, once)?;
             return source.check_small(scratch).map(|_| ());
         }
         if !self.codecs.is_compressed() || stored > default || stored <= CRC_BYTES as u64 {
@@ -396,7 +409,7 @@ impl Contents {
         }
         scratch.resize(length, 0);
         with_packed(in_memory(stored), |packed| {
-            source.volume.part.read(packed, source.at)?;
+            source.volume.read_small(packed, source.at, once)?;
             let frame = source.check_small(packed)?;
             self.decode(source, frame, scratch, source.at)
         })

@@ -1,6 +1,8 @@
 //! The files of an image as positions to read from, and the counters of what was read.
 
+use super::open::Keeping;
 use super::reopening::Reopening;
+use super::streams::Streams;
 use crate::{Error, Result};
 use std::fs::File;
 use std::io;
@@ -8,6 +10,15 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What a read is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Purpose {
+    /// It goes on where another one ended.
+    pub in_order: bool,
+    /// Whoever gets the bytes keeps them: nothing of them needs to stay in memory here.
+    pub once: bool,
+}
 
 /// Bytes that can be read at any offset. Files are; tests bring their own, which fail or lie.
 pub trait ReadAt: Send + Sync {
@@ -18,8 +29,16 @@ pub trait ReadAt: Send + Sync {
     /// Length in bytes.
     fn length(&self) -> io::Result<u64>;
 
+    /// As [`Self::read_exact_at`]; `purpose` may help to read better.
+    fn read_for_at(&self, buffer: &mut [u8], offset: u64, _purpose: Purpose) -> io::Result<()> {
+        self.read_exact_at(buffer, offset)
+    }
+
     /// Says that `length` bytes from `offset` on will be read soon.
     fn will_need(&self, _offset: u64, _length: u64) {}
+
+    /// Says that `length` bytes from `offset` on will not be read soon.
+    fn dont_need(&self, _offset: u64, _length: u64) {}
 }
 
 impl ReadAt for File {
@@ -40,6 +59,12 @@ impl ReadAt for File {
         let length = std::num::NonZeroU64::new(length);
         // A hint: where it is refused, reading is merely slower.
         let _ = rustix::fs::fadvise(self, offset, length, rustix::fs::Advice::WillNeed);
+    }
+
+    fn dont_need(&self, offset: u64, length: u64) {
+        if let Some(length) = std::num::NonZeroU64::new(length) {
+            let _ = rustix::fs::fadvise(self, offset, Some(length), rustix::fs::Advice::DontNeed);
+        }
     }
 }
 
@@ -67,8 +92,16 @@ impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
         (**self).length()
     }
 
+    fn read_for_at(&self, buffer: &mut [u8], offset: u64, purpose: Purpose) -> io::Result<()> {
+        (**self).read_for_at(buffer, offset, purpose)
+    }
+
     fn will_need(&self, offset: u64, length: u64) {
         (**self).will_need(offset, length);
+    }
+
+    fn dont_need(&self, offset: u64, length: u64) {
+        (**self).dont_need(offset, length);
     }
 }
 
@@ -108,7 +141,13 @@ pub(super) struct Part {
     path: PathBuf,
     base: u64,
     count: ReadCount,
+    /// Where readers in order are looked for, and where what they read stays.
+    streams: Option<(Streams, Keeping)>,
 }
+
+/// From this many bytes on, a read in order that is kept by its reader leaves nothing behind. After a smaller one, what
+/// the system has read ahead together with it would have to be read again.
+const LARGE: u64 = 512 << 10;
 
 impl std::fmt::Debug for Part {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -126,7 +165,14 @@ impl Part {
             path: path.to_path_buf(),
             base,
             count: ReadCount::default(),
+            streams: None,
         }
+    }
+
+    /// The same file for many readers: from now on those who read in order are served in a way of their own.
+    pub(super) fn for_many(mut self, keeping: Keeping) -> Self {
+        self.streams = Some((Streams::default(), keeping));
+        self
     }
 
     /// Opens the file at `path`, whose reads will not follow each other. Should it fail and another, equal file be
@@ -140,7 +186,6 @@ impl Part {
             )
             .at_path(path));
         }
-        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random);
         Ok(Self::new(Box::new(Reopening::new(file, path)), path, 0))
     }
 
@@ -167,20 +212,52 @@ impl Part {
 
     /// Fills `buffer` from `offset` of the part.
     pub(super) fn read(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
+        self.fill(buffer, offset, false)
+    }
+
+    /// As [`Self::read`], of what a reader wants only once if he keeps it.
+    pub(super) fn read_once(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
+        self.fill(buffer, offset, true)
+    }
+
+    fn fill(&self, buffer: &mut [u8], offset: u64, once: bool) -> Result<()> {
+        let length = buffer.len() as u64;
         self.count.reads.fetch_add(1, Ordering::Relaxed);
-        self.count
-            .bytes
-            .fetch_add(buffer.len() as u64, Ordering::Relaxed);
+        self.count.bytes.fetch_add(length, Ordering::Relaxed);
         let at = self.base.saturating_add(offset);
-        self.bytes.read_exact_at(buffer, at).map_err(|error| {
-            if error.kind() == io::ErrorKind::UnexpectedEof {
-                Error::corrupt("file ends before the bytes that should be here: it is truncated")
-                    .at_path(&self.path)
-                    .at_offset(at)
-            } else {
-                Error::io(&self.path, "read", error).at_offset(at)
-            }
-        })
+        let Some((streams, keeping)) = &self.streams else {
+            let outcome = self.bytes.read_exact_at(buffer, at);
+            return outcome.map_err(|error| self.failed(at, error));
+        };
+        let advice = streams.note(&(offset..offset.saturating_add(length)));
+        let keeps = *keeping == Keeping::WithReaders;
+        let alone = if advice.follows {
+            length >= LARGE
+        } else {
+            once
+        };
+        let purpose = Purpose {
+            in_order: advice.follows,
+            once: keeps && alone,
+        };
+        let outcome = self.bytes.read_for_at(buffer, at, purpose);
+        if keeps && !advice.behind.is_empty() {
+            let start = self.base.saturating_add(advice.behind.start);
+            let length = advice.behind.end - advice.behind.start;
+            self.bytes.dont_need(start, length);
+        }
+        outcome.map_err(|error| self.failed(at, error))
+    }
+
+    #[cold]
+    fn failed(&self, at: u64, error: io::Error) -> Error {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            Error::corrupt("file ends before the bytes that should be here: it is truncated")
+                .at_path(&self.path)
+                .at_offset(at)
+        } else {
+            Error::io(&self.path, "read", error).at_offset(at)
+        }
     }
 
     /// Fills a page from `offset` of the part.

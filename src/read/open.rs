@@ -18,6 +18,16 @@ use std::sync::Arc;
 /// Memory for decoded index pages and chunks unless said otherwise, in bytes.
 pub const DEFAULT_CACHE_BYTES: usize = 32 << 20;
 
+/// Where contents that were read stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeping {
+    /// In the page cache of the volume, for as long as memory lasts.
+    Here,
+    /// With the reader, as in the page cache of a mount; a copy in that of the volume would take the same memory again.
+    /// What was in memory before a file was read stays there, unless much is read in order.
+    WithReaders,
+}
+
 /// How to open an image.
 #[derive(Debug, Clone)]
 pub struct OpenOptions {
@@ -25,6 +35,7 @@ pub struct OpenOptions {
     cache_bytes: usize,
     index_only: bool,
     damaged: bool,
+    many_readers: Option<Keeping>,
 }
 
 impl Default for OpenOptions {
@@ -34,6 +45,7 @@ impl Default for OpenOptions {
             cache_bytes: DEFAULT_CACHE_BYTES,
             index_only: false,
             damaged: false,
+            many_readers: None,
         }
     }
 }
@@ -65,6 +77,14 @@ impl OpenOptions {
     #[must_use]
     pub fn damaged(mut self, damaged: bool) -> Self {
         self.damaged = damaged;
+        self
+    }
+
+    /// Whether contents will be asked for by many readers, as those of a mount are: the system then reads ahead of
+    /// each one who reads in the order of the image. `keeping` says what becomes of what was read.
+    #[must_use]
+    pub fn many_readers(mut self, keeping: Keeping) -> Self {
+        self.many_readers = Some(keeping);
         self
     }
 
@@ -158,6 +178,10 @@ impl OpenOptions {
                     Some(part) => (part, false),
                     None => (Part::new(Box::new(Absent), &path, 0), true),
                 },
+            };
+            let part = match self.many_readers {
+                Some(keeping) => part.for_many(keeping),
+                None => part,
             };
             volumes.push(Volume { part, span, absent });
         }

@@ -1,7 +1,8 @@
 //! A file that is opened again when it fails: the disk was pulled out and is back, or a whole file took the place of
 //! one that was cut off.
 
-use super::files::ReadAt;
+use super::files::{Purpose, ReadAt};
+use super::handle::Handle;
 use crate::format::PAGE_SIZE;
 use std::fs::File;
 use std::io;
@@ -17,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Reopening {
     path: PathBuf,
-    file: RwLock<Arc<File>>,
+    file: RwLock<Arc<Handle>>,
     /// Length and first page: identity, size and the checksums of the rest. `None` if they could not be read.
     likeness: Option<(u64, Box<[u8; PAGE_SIZE]>)>,
     looked: Mutex<Option<Instant>>,
@@ -29,19 +30,19 @@ impl Reopening {
         Self {
             path: path.to_path_buf(),
             likeness: likeness(&file).ok(),
-            file: RwLock::new(Arc::new(file)),
+            file: RwLock::new(Arc::new(Handle::new(file, path))),
             looked: Mutex::new(None),
         }
     }
 
-    fn current(&self) -> Arc<File> {
+    fn current(&self) -> Arc<Handle> {
         let file = self.file.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&file)
     }
 
     /// The file that stands in for `failed`, if there is one.
     #[cold]
-    fn successor(&self, failed: &Arc<File>) -> Option<Arc<File>> {
+    fn successor(&self, failed: &Arc<Handle>) -> Option<Arc<Handle>> {
         {
             let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
             let current = self.current();
@@ -55,9 +56,9 @@ impl Reopening {
             }
             *looked = Some(now);
         }
-        let found = self.look(failed)?;
+        let found = self.look(failed.file())?;
         log::warn!("{}: opened again", self.path.display());
-        let found = Arc::new(found);
+        let found = Arc::new(Handle::new(found, &self.path));
         let mut file = self.file.write().unwrap_or_else(PoisonError::into_inner);
         *file = Arc::clone(&found);
         Some(found)
@@ -85,7 +86,6 @@ impl Reopening {
             return None;
         }
         let is_alike = likeness(&found).is_ok_and(|likeness| likeness == *likeness_wanted);
-        let _ = rustix::fs::fadvise(&found, 0, None, rustix::fs::Advice::Random);
         is_alike.then_some(found)
     }
 }
@@ -98,22 +98,30 @@ fn likeness(file: &File) -> io::Result<(u64, Box<[u8; PAGE_SIZE]>)> {
 
 impl ReadAt for Reopening {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.read_for_at(buffer, offset, Purpose::default())
+    }
+
+    fn read_for_at(&self, buffer: &mut [u8], offset: u64, purpose: Purpose) -> io::Result<()> {
         let file = self.current();
-        let Err(error) = ReadAt::read_exact_at(&*file, buffer, offset) else {
+        let Err(error) = file.read_for(buffer, offset, purpose) else {
             return Ok(());
         };
         match self.successor(&file) {
-            Some(file) => ReadAt::read_exact_at(&*file, buffer, offset),
+            Some(file) => file.read_for(buffer, offset, purpose),
             None => Err(error),
         }
     }
 
     fn length(&self) -> io::Result<u64> {
-        self.current().length()
+        self.current().file().length()
     }
 
     fn will_need(&self, offset: u64, length: u64) {
-        self.current().will_need(offset, length);
+        self.current().file().will_need(offset, length);
+    }
+
+    fn dont_need(&self, offset: u64, length: u64) {
+        self.current().file().dont_need(offset, length);
     }
 }
 

@@ -18,6 +18,7 @@ mod failing_disk;
 mod faults;
 mod handles;
 mod overlay;
+mod page_cache;
 mod privileges;
 mod sandbox;
 mod users;

@@ -123,13 +123,15 @@ def cycles(programs, forms, names, count, niceness, repeats):
 
 
 def warm_sources(form, names, programs, count):
-    """Brings what the daemon reads into the page cache, by reading the files once and mounting the daemon anew."""
+    """Makes the directories known, and brings what the daemon reads into the page cache, past the mount."""
     if not getattr(form, "hosts", None):
         return
     programs.read("files", names, form.mount_point, "--count", count)
     pid_bound = os.sched_getaffinity(form.pid)
     form.remount_daemon()
     commands.bind(form.pid, pid_bound)
+    for path in (form.index, form.data):
+        programs.read("stream", path)
 
 
 def stream(programs, cleanup, work, dgfs_kind, niceness, repeats):
@@ -158,6 +160,7 @@ def stream(programs, cleanup, work, dgfs_kind, niceness, repeats):
         measure("dgfs, volume cold", os.path.join(form.mount_point, "large"), form.pid)
         resident.append([page_cache_mib(path) for path in (os.path.join(form.mount_point, "large"), form.data)])
         form.remount_daemon()
+        programs.read("stream", form.data)
         measure("dgfs, volume in the page cache", os.path.join(form.mount_point, "large"), form.pid)
         measure("dgfs, again", os.path.join(form.mount_point, "large"), form.pid)
         form.unmount()
