@@ -310,6 +310,43 @@ fn chunked_files_with_holes_in_several_volumes_read_alike() {
 }
 
 #[test]
+fn shared_contents_read_alike() {
+    let Some(python) = python("shared_contents_read_alike") else {
+        return;
+    };
+    let source = tempfile::tempdir().unwrap();
+    let contents = [
+        b"a".to_vec(),
+        b"some text".to_vec(),
+        vec![7; 200_000],
+        vec![9; 700_000],
+    ];
+    let (head, tail) = contents[2].split_at(1 << 17);
+    for copy in 0..3 {
+        let directory = source.path().join(format!("copy {copy}"));
+        fs::create_dir(&directory).unwrap();
+        for (number, bytes) in contents.iter().enumerate() {
+            fs::write(directory.join(number.to_string()), bytes).unwrap();
+        }
+    }
+    let first = source.path().join("copy 0/1");
+    fs::hard_link(source.path().join("copy 1/1"), source.path().join("linked")).unwrap();
+    let sparse = File::create(source.path().join("sparse")).unwrap();
+    sparse.write_all_at(head, 1 << 20).unwrap();
+    sparse.write_all_at(tail, 3 << 20).unwrap();
+    for (volumes, compress) in [(1, "none"), (3, "none"), (3, "zstd")] {
+        let options = ["--compress", compress];
+        let packed = Packed::with(python, source.path(), volumes, &options);
+        packed.compare();
+        let info = packed.dgfs("info", &["--json".as_ref()]);
+        let info: serde_json::Value = serde_json::from_slice(&info).unwrap();
+        assert!(info["duplicate_files"].as_u64() >= Some(8), "{info}");
+        assert_eq!(packed.cat("linked"), fs::read(&first).unwrap());
+        assert!(packed.cat("copy 2/2") == contents[2]);
+    }
+}
+
+#[test]
 fn documentation_of_this_machine_reads_alike() {
     let source = Path::new("/usr/share/doc");
     let Some(python) = python("documentation_of_this_machine_reads_alike") else {

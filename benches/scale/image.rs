@@ -95,6 +95,7 @@ fn write_index(sorted: &Sorted, plan: &Plan, scratch: &Path, path: &Path) -> Res
             stored,
             saved: 0,
             codec: None,
+            shared: false,
         };
         let children = entry.children.unwrap_or_default();
         index.push(&IndexEntry {

@@ -1,10 +1,12 @@
 //! Builds an image from entries in any order.
 
 use super::contents::{Codecs, ContentOptions, Planned, Receiver, store_contents};
+use super::duplicates::Duplicates;
 use super::identity;
 use super::index::{IndexEntry, IndexWriter, Placement};
 use super::options::{
-    BuildOptions, Compression, DEFAULT_CHUNK_SHIFT, Observer, Phase, Progress, Report, report,
+    BuildOptions, Compression, DEFAULT_CHUNK_SHIFT, Dedup, Observer, Phase, Progress, Report,
+    report,
 };
 use super::output::Output;
 use super::overrides::Overrides;
@@ -280,15 +282,14 @@ impl Builder {
             strict: self.options.strict,
             codecs,
         };
-        let threads = self.options.threads.clamp(1, descriptors::most_threads());
-        let openers = (0..threads)
-            .map(|_| self.tree.as_ref().map(TreeOpener::another))
-            .collect();
+        let openers = openers(&self.options, self.tree.as_ref());
         let planned = Planned(plan.entries(&sorted)?);
+        let mut duplicates = duplicates(&self.options, &self.scratch_dir, chunk_shift);
         store_contents(
             planned,
             openers,
             &mut volumes,
+            duplicates.as_mut(),
             content_options,
             &mut packing,
         )?;
@@ -314,6 +315,26 @@ impl Builder {
             excluded: self.walk.excluded,
             elapsed: self.begun.elapsed(),
         })
+    }
+}
+
+/// What each thread that reads contents opens files with.
+fn openers(options: &BuildOptions, tree: Option<&TreeOpener>) -> Vec<Option<TreeOpener>> {
+    let threads = options.threads.clamp(1, descriptors::most_threads());
+    (0..threads)
+        .map(|_| tree.map(TreeOpener::another))
+        .collect()
+}
+
+/// What knows equal contents, if they are to be stored once.
+fn duplicates(options: &BuildOptions, scratch_dir: &Path, chunk_shift: u32) -> Option<Duplicates> {
+    match options.dedup {
+        Dedup::None => None,
+        Dedup::Files => Some(Duplicates::new(
+            scratch_dir,
+            options.memory / 8,
+            chunk_shift,
+        )),
     }
 }
 
@@ -515,6 +536,7 @@ impl Packing<'_, '_> {
             stored: placed.stored,
             saved: placed.saved,
             codec: placed.codec,
+            shared: placed.shared,
         });
         Ok(primary)
     }

@@ -75,6 +75,8 @@ pub struct Placement {
     pub saved: u64,
     /// The codec of its frames, if it has any.
     pub codec: Option<u32>,
+    /// Whether an entry before has the same extent.
+    pub shared: bool,
 }
 
 /// What was written.
@@ -87,6 +89,8 @@ pub(super) struct Counts {
     pub(super) others: u64,
     pub(super) data_bytes: u64,
     pub(super) stored_bytes: u64,
+    pub(super) shared_files: u64,
+    pub(super) shared_bytes: u64,
 }
 
 /// Takes entries in key order and writes the index behind them.
@@ -255,14 +259,22 @@ impl<'f> IndexWriter<'f> {
         } += 1;
         if entry.link.0 == 0 && entry.kind == Kind::File {
             counts.data_bytes = counts.data_bytes.saturating_add(entry.size);
-            counts.stored_bytes += entry.placement.map_or(0, |placement| placement.stored);
+            match entry.placement {
+                Some(placement) if placement.shared => {
+                    counts.shared_files += 1;
+                    counts.shared_bytes = counts.shared_bytes.saturating_add(placement.stored);
+                }
+                Some(placement) => counts.stored_bytes += placement.stored,
+                None => {}
+            }
         }
     }
 
     /// Says whether the entry's extent is where the one before ends; keeps track of where that is.
     fn place(&mut self, entry: &IndexEntry<'_>) -> Result<bool> {
         let mut implicit = false;
-        if let Some(placement) = entry.placement.filter(|_| entry.link.0 == 0) {
+        let own = |placement: &Placement| entry.link.0 == 0 && !placement.shared;
+        if let Some(placement) = entry.placement.filter(own) {
             if placement.position != self.next_position {
                 // Only the step to the next volume leads here. No page spans it.
                 self.flush()?;
@@ -419,6 +431,8 @@ impl<'f> IndexWriter<'f> {
             others: counts.others,
             data_bytes: counts.data_bytes,
             stored_bytes: counts.stored_bytes,
+            shared_files: counts.shared_files,
+            shared_bytes: counts.shared_bytes,
             leaf_pages: self.leaf_pages,
             inner_pages,
             levels,

@@ -13,6 +13,7 @@ mod chunk_table;
 mod classes;
 pub mod contents;
 mod directory_counts;
+pub mod duplicates;
 mod hard_links;
 mod identity;
 pub mod index;
@@ -33,7 +34,7 @@ pub use builder::{Builder, Contents, NewEntry};
 pub use mode_changes::ModeChanges;
 pub use options::{
     BuildOptions, CHUNK_SHIFTS, Compression, DEFAULT_CHUNK_SHIFT, DEFAULT_INDEX_LEVEL,
-    DEFAULT_MEMORY, LogObserver, MIN_MEMORY, Observer, Phase, Progress, Report,
+    DEFAULT_MEMORY, Dedup, LogObserver, MIN_MEMORY, Observer, Phase, Progress, Report,
 };
 pub use overrides::{NewTime, Overrides};
 pub use pack::pack_tree;

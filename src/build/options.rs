@@ -35,6 +35,16 @@ pub enum Compression {
     Zstd(i32),
 }
 
+/// What is stored once although several files have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Dedup {
+    /// Nothing, but for hard links.
+    None,
+    /// Contents that are equal as a whole; bytes in holes do not count.
+    #[default]
+    Files,
+}
+
 /// How to build an image.
 #[derive(Debug, Clone)]
 #[expect(
@@ -60,6 +70,8 @@ pub struct BuildOptions {
     /// bytes wherever it is packed. Takes the place of `uuid`. Holes are not mapped then, since file
     /// systems differ in what they have of them; chunks of zeros are left out all the same.
     pub reproducible: bool,
+    /// Which contents are stored once although several files have them.
+    pub dedup: Dedup,
     /// Whether volume 0 ends with a copy of the index.
     pub index_copy: bool,
     /// Whether extended attributes are packed.
@@ -92,6 +104,7 @@ impl Default for BuildOptions {
             refuse_empty: false,
             uuid: None,
             reproducible: false,
+            dedup: Dedup::default(),
             index_copy: true,
             xattrs: true,
             one_file_system: false,

@@ -12,7 +12,7 @@ const RECORD: usize = 64;
 /// Records that wait in memory before they are written, and the unit of growth of the file.
 const KEPT: usize = 4096;
 
-/// What a further name of a file has in common with the first.
+/// What a further name of a file has in common with the first; not whether others share its extent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Primary {
     pub(super) ordinal: u64,
@@ -101,6 +101,7 @@ impl Primaries {
             stored: next(),
             saved: next(),
             codec: u32::try_from(next()).ok(),
+            shared: false,
         };
         let placement = (placement.position != u64::MAX).then_some(placement);
         Ok(Primary {
@@ -152,6 +153,7 @@ mod tests {
                 stored: n,
                 saved: 1,
                 codec: u32::try_from(n).ok().filter(|codec| codec % 2 == 0),
+                shared: false,
             }),
         };
         let count = 3 * KEPT as u64 + 7;

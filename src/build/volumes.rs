@@ -31,8 +31,6 @@ const WRITEBACK: u64 = 8 << 20;
 /// Where the contents of a file lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placed {
-    /// Number of the volume.
-    pub volume: u32,
     /// Position of the extent's first byte among all volumes.
     pub position: u64,
     /// Bytes of contents, those in holes not counted.
@@ -45,6 +43,8 @@ pub struct Placed {
     pub saved: u64,
     /// The codec of the frames among its chunks, if there are any.
     pub codec: Option<u32>,
+    /// Whether the extent was stored for a file before.
+    pub shared: bool,
 }
 
 /// A chunk as it goes into a volume.
@@ -233,6 +233,16 @@ impl VolumeSet {
         })
     }
 
+    /// A file of `size` bytes is not stored, or one that was begun has been dropped: what is left is
+    /// spread anew.
+    pub fn leave_out(&mut self, size: u64) {
+        let length = default_stored_length(size, self.chunk_shift);
+        self.remaining = self.remaining.saturating_sub(length);
+        let used = self.current.offset() - PAGE_BYTES;
+        let left = self.waiting.len() as u64 + 1;
+        self.share = used.saturating_add(self.remaining).div_ceil(left);
+    }
+
     /// Ends the extents. Volumes that nothing was left for stay empty.
     pub fn close_extents(mut self) -> Result<ClosedVolumes> {
         while self.next_volume()? {}
@@ -418,13 +428,13 @@ impl VolumeWriter {
 
     fn placed(&self, start: u64, size: u64, saved: u64) -> Placed {
         Placed {
-            volume: self.identity.number,
             position: self.position(start),
             size,
             holes: None,
             stored: self.offset() - start,
             saved,
             codec: None,
+            shared: false,
         }
     }
 

@@ -32,6 +32,8 @@ struct Info {
     others: u64,
     data_bytes: u64,
     stored_bytes: u64,
+    duplicate_files: u64,
+    duplicate_bytes: u64,
     index_bytes: u64,
     index_bytes_per_entry: f64,
     leaf_pages: u64,
@@ -76,6 +78,8 @@ impl Info {
             others: header.others,
             data_bytes: header.data_bytes,
             stored_bytes: header.stored_bytes,
+            duplicate_files: header.shared_files,
+            duplicate_bytes: header.shared_bytes,
             index_bytes: header.index_length,
             index_bytes_per_entry: (per_entry * 1000.0).round() / 1000.0,
             leaf_pages: header.leaf_pages,
@@ -102,6 +106,15 @@ impl Info {
             "data",
             format!("{} bytes, {} as stored", self.data_bytes, self.stored_bytes),
         )?;
+        if self.duplicate_files > 0 {
+            row(
+                "duplicates",
+                format!(
+                    "{} files, which would have taken {} bytes",
+                    self.duplicate_files, self.duplicate_bytes
+                ),
+            )?;
+        }
         row(
             "index",
             format!(

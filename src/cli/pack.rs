@@ -12,7 +12,7 @@ use signal_hook::flag;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use dgfs::build::{
-    BuildOptions, CHUNK_SHIFTS, Compression, Observer, Phase, Progress, Report, pack_tree,
+    BuildOptions, CHUNK_SHIFTS, Compression, Dedup, Observer, Phase, Progress, Report, pack_tree,
 };
 use dgfs::entry::KeptTimes;
 use dgfs::{Error, ErrorKind, Result, image};
@@ -54,6 +54,10 @@ pub(super) struct Args {
     /// Identity of the image; random by default. The same tree with the same one gives the same bytes.
     #[arg(long, value_name = "UUID", value_parser = image::parse_uuid)]
     uuid: Option<dgfs::format::Uuid>,
+    /// What is stored once although several files have it: nothing but hard links, or equal contents
+    /// of whole files.
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = DedupArg::Files)]
+    dedup: DedupArg,
     /// Leave out the copy of the index at the end of volume 0.
     #[arg(long)]
     no_index_copy: bool,
@@ -124,6 +128,15 @@ enum Times {
     All,
 }
 
+/// What is stored once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum DedupArg {
+    /// Hard links only.
+    None,
+    /// Equal contents of whole files.
+    Files,
+}
+
 /// Packs and prints a summary.
 pub(super) fn run(args: &Args, quiet: bool) -> Result<ExitCode> {
     let mut options = BuildOptions {
@@ -134,6 +147,10 @@ pub(super) fn run(args: &Args, quiet: bool) -> Result<ExitCode> {
         refuse_empty: !args.allow_empty,
         uuid: args.uuid,
         reproducible: args.reproducible,
+        dedup: match args.dedup {
+            DedupArg::None => Dedup::None,
+            DedupArg::Files => Dedup::Files,
+        },
         index_copy: !args.no_index_copy,
         xattrs: !args.selection.no_xattrs,
         one_file_system: args.selection.one_file_system,
@@ -284,6 +301,12 @@ fn print_summary(image: &Path, report: &Report) -> Result<()> {
         header.data_bytes,
         report.volume_bytes.len()
     ))?;
+    if header.shared_files > 0 {
+        out.line(format_args!(
+            "      {} duplicates of other files, which would have taken {} bytes",
+            header.shared_files, header.shared_bytes
+        ))?;
+    }
     out.line(format_args!(
         "index {} bytes, {:.3} bytes per entry",
         header.index_length,
@@ -316,6 +339,8 @@ fn print_json(image: &Path, report: &Report) -> Result<()> {
         "others": header.others,
         "data_bytes": header.data_bytes,
         "stored_bytes": header.stored_bytes,
+        "duplicate_files": header.shared_files,
+        "duplicate_bytes": header.shared_bytes,
         "volume_bytes": report.volume_bytes,
         "index_bytes": header.index_length,
         "index_bytes_per_entry": report.index_bytes_per_entry(),

@@ -23,6 +23,9 @@ pub const CHUNK_SHIFTS: std::ops::RangeInclusive<u32> = 12..=24;
 /// Byte offset of the section table.
 const SECTION_TABLE_OFFSET: usize = 160;
 
+/// Byte offset of what does not fit before the section table.
+const MORE_OFFSET: usize = SECTION_TABLE_OFFSET + 32 * MAX_SECTIONS;
+
 /// Byte offset of the checksum, which covers all bytes before it.
 const CRC_OFFSET: usize = PAGE_SIZE - 4;
 
@@ -85,6 +88,10 @@ pub struct Header {
     pub data_bytes: u64,
     /// Sum of the stored lengths of all extents in bytes.
     pub stored_bytes: u64,
+    /// Regular files, every inode once, that share the extent of an earlier one.
+    pub shared_files: u64,
+    /// Sum of the stored lengths that these would have taken.
+    pub shared_bytes: u64,
     /// Leaf pages; they are pages 1 to `leaf_pages`.
     pub leaf_pages: u64,
     /// Inner pages, behind the leaf pages.
@@ -170,6 +177,9 @@ impl Header {
             out.extend_from_slice(&section.length.to_le_bytes());
             out.extend_from_slice(&section.rows.to_le_bytes());
         }
+        out.resize(MORE_OFFSET, 0);
+        out.extend_from_slice(&self.shared_files.to_le_bytes());
+        out.extend_from_slice(&self.shared_bytes.to_le_bytes());
         seal(out)
     }
 
@@ -230,6 +240,7 @@ impl Header {
                 rows: reader.u64()?,
             });
         }
+        let mut more = ByteReader::new(page.get(MORE_OFFSET..).unwrap_or(&[]));
         let header = Self {
             version_minor,
             features_optional,
@@ -244,6 +255,8 @@ impl Header {
             others,
             data_bytes,
             stored_bytes,
+            shared_files: more.u64()?,
+            shared_bytes: more.u64()?,
             leaf_pages,
             inner_pages,
             levels,
@@ -378,6 +391,8 @@ mod tests {
             others: 3,
             data_bytes: 12345,
             stored_bytes: 20000,
+            shared_files: 3,
+            shared_bytes: 3000,
             leaf_pages: 10,
             inner_pages: 1,
             levels: 1,

@@ -12,7 +12,8 @@ use crate::build::output::Output;
 use crate::format::checksum::{crc, page_is_sound, seal_page};
 use crate::format::header::{self, Header, Section};
 use crate::format::inner::InnerPage;
-use crate::format::{PAGE_BYTES, VERSION_MINOR, attributes, blob, volume};
+use crate::format::volume::{self, Span};
+use crate::format::{PAGE_BYTES, VERSION_MINOR, attributes, blob};
 
 /// Bytes of a section copied at once.
 const STEP: usize = 1 << 20;
@@ -85,7 +86,10 @@ pub(super) fn assemble(
                 symlinks: counts.symlinks,
                 others: counts.others,
                 data_bytes: counts.data_bytes,
-                stored_bytes: counts.stored_bytes,
+                stored_bytes: stored_bytes(&skeleton.spans).unwrap_or(counts.stored_bytes),
+                // Which files share the extent of another cannot be told from those in another order.
+                shared_files: 0,
+                shared_bytes: 0,
                 leaf_pages: 0,
                 inner_pages: 0,
                 levels: 0,
@@ -98,6 +102,16 @@ pub(super) fn assemble(
     out.write_at(&page, 0)?;
     out.write_at(&page, assembly.at)?;
     Ok(header)
+}
+
+/// What all extents take together, if the volumes are known.
+fn stored_bytes(spans: &[Span]) -> Option<u64> {
+    let extents = |span: &Span| {
+        span.end
+            .saturating_sub(span.start)
+            .saturating_sub(PAGE_BYTES)
+    };
+    (!spans.is_empty()).then(|| spans.iter().map(extents).fold(0, u64::saturating_add))
 }
 
 impl Assembly<'_> {

@@ -368,7 +368,7 @@ pub(super) fn end_of(page: &LeafPage) -> u64 {
     let mut cursor = RowCursor::new(page);
     let mut end = page.position;
     while let Some(row) = cursor.row() {
-        if row.stored > 0 && row.position == end {
+        if row.stored > 0 && row.is_implicit {
             end = row.position.saturating_add(row.stored);
         }
         cursor.advance();

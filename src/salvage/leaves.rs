@@ -22,6 +22,7 @@ pub(super) struct Counts {
     pub(super) symlinks: u64,
     pub(super) others: u64,
     pub(super) data_bytes: u64,
+    /// Stored lengths of the extents in key order.
     pub(super) stored_bytes: u64,
     /// Entries that the root says there are, if it could be read.
     told: Option<u64>,
@@ -41,7 +42,9 @@ impl Counts {
             } += 1;
             if row.kind == Kind::File && row.primary == 0 {
                 self.data_bytes = self.data_bytes.saturating_add(row.size);
-                self.stored_bytes = self.stored_bytes.saturating_add(row.stored);
+                if row.is_implicit {
+                    self.stored_bytes = self.stored_bytes.saturating_add(row.stored);
+                }
             }
             if row.ordinal == 0 {
                 let below = row.children.saturating_add(row.deeper);

@@ -101,6 +101,13 @@ impl Scratch {
         }
     }
 
+    /// Fills `buffer` from byte `offset` on.
+    pub(super) fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
+        self.file
+            .read_exact_at(buffer, offset)
+            .map_err(|e| failed(&self.directory, "read scratch data from here", e))
+    }
+
     #[cold]
     pub(super) fn damaged(&self) -> Error {
         Error::new(

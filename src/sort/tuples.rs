@@ -103,7 +103,7 @@ impl<const N: usize> TupleSorter<N> {
     }
 }
 
-fn write<const N: usize>(tuple: &[u64; N], scratch: &mut ScratchWriter) -> Result<()> {
+pub(super) fn write<const N: usize>(tuple: &[u64; N], scratch: &mut ScratchWriter) -> Result<()> {
     for number in tuple {
         scratch.buffer().extend_from_slice(&number.to_le_bytes());
     }
@@ -117,10 +117,9 @@ fn merge<const N: usize>(
 ) -> Result<Merge<TupleCursor<N>>> {
     let share = memory / 2 / runs.len().max(1);
     let buffer = share.clamp(*READ_BUFFER.start(), *READ_BUFFER.end());
-    let cursors = runs.iter().map(|run| TupleCursor::File {
-        reader: scratch.range(run.start, run.end, buffer),
-        current: [0; N],
-    });
+    let cursors = runs
+        .iter()
+        .map(|run| TupleCursor::in_file(scratch, *run, buffer));
     Merge::new(cursors.collect())
 }
 
@@ -176,8 +175,9 @@ impl<const N: usize> TupleReader<N> {
     }
 }
 
+/// Reads the tuples of one run.
 #[derive(Debug)]
-enum TupleCursor<const N: usize> {
+pub(super) enum TupleCursor<const N: usize> {
     Memory {
         tuples: Arc<Vec<[u64; N]>>,
         /// Index of the tuple after the current one.
@@ -190,7 +190,15 @@ enum TupleCursor<const N: usize> {
 }
 
 impl<const N: usize> TupleCursor<N> {
-    fn current(&self) -> [u64; N] {
+    /// A cursor before the first tuple of `run`.
+    pub(super) fn in_file(scratch: &Scratch, run: Run, buffer: usize) -> Self {
+        Self::File {
+            reader: scratch.range(run.start, run.end, buffer),
+            current: [0; N],
+        }
+    }
+
+    pub(super) fn current(&self) -> [u64; N] {
         match self {
             Self::Memory { tuples, next } => next
                 .checked_sub(1)

@@ -282,6 +282,8 @@ impl Handmade {
             ]),
             data_bytes: sizes.fold(0, u64::saturating_add),
             stored_bytes: self.contents.len() as u64,
+            shared_files: 0,
+            shared_bytes: 0,
             leaf_pages: self.pages.len() as u64,
             inner_pages: self.inner.len() as u64,
             levels: self.inner.last().map_or(0, |(level, _)| u32::from(*level)),

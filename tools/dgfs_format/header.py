@@ -67,6 +67,7 @@ class Header:
         require(12 <= self.chunk_shift <= 24, f"chunk shift {self.chunk_shift}")
         require(sections <= 32, f"{sections} sections")
         self.compressed = bool(self.features >> 2 & 1)
+        self.shared_files, self.shared_bytes = struct.unpack_from("<QQ", page, 160 + 32 * 32)
         self.sections = [
             Section._make(struct.unpack_from("<IIQQQ", page, 160 + 32 * i)) for i in range(sections)
         ]

@@ -17,6 +17,8 @@ class Verify:
         self.image, self.faults, self.counts = image, 0, collections.Counter()
         # Inodes with names still to come. By the ordinal of the first name: what it says, further names seen.
         self.inodes = {}
+        # Length of every extent by its position, those of later names of a file left out.
+        self.extents = {}
 
     def fault(self, cause):
         self.faults += 1
@@ -75,9 +77,21 @@ class Verify:
         )
         if entry.is_file:
             segments(self.image, entry)
+            self.count_extent(entry)
         if entry.data and self.image.volume_number(entry.position, entry.stored) in self.image.volumes:
             for _ in stored(self.image, entry):
                 pass
+
+    def count_extent(self, entry):
+        if not entry.data or entry.primary:
+            return
+        if entry.position in self.extents:
+            require(self.extents[entry.position] == entry.stored, "extent that is longer in another file")
+            require(entry.place, "extent of another file without a place")
+            self.counts["shared_files"] += 1
+            self.counts["shared_bytes"] += entry.stored
+        else:
+            self.extents[entry.position] = entry.stored
 
     def check_links(self, entry, xattrs, target):
         """All names of an inode must say the same of it, and `links` must count them."""
@@ -111,11 +125,17 @@ class Verify:
 
     def check_counts(self):
         header, spans = self.image.header, self.image.spans
-        self.counts["stored_bytes"] = sum(end - start - PAGE for start, end in spans)
+        self.counts["stored_bytes"] = sum(self.extents.values())
+        room = sum(end - start - PAGE for start, end in spans)
+        require(header.stored_bytes == room, f"extents of {header.stored_bytes} bytes in volumes of {room}")
         self.counts["data_bytes"] = min(self.counts["data_bytes"], (1 << 64) - 1)
         for name in ("files", "directories", "symlinks", "others", "data_bytes", "stored_bytes"):
             require(
                 self.counts[name] == getattr(header, name),
                 f"{name.replace('_', ' ')}: {self.counts[name]}, the header says {getattr(header, name)}",
             )
+        # A mended header does not know them.
+        shared = (self.counts["shared_files"], self.counts["shared_bytes"])
+        said = (header.shared_files, header.shared_bytes)
+        require(said in (shared, (0, 0)), f"{shared} files and bytes shared, the header says {said}")
         require(not self.inodes, f"{len(self.inodes)} inodes with fewer names than links")

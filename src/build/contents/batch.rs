@@ -128,12 +128,12 @@ pub(super) struct Batch<T> {
 }
 
 impl<T> Batch<T> {
-    pub(super) fn new(chunk_shift: u32) -> Self {
+    pub(super) fn new(sources: &Sources) -> Self {
         Self {
             entries: Vec::new(),
             outcomes: Vec::new(),
             piece: None,
-            storage: Storage::new(batch_bytes(chunk_shift), chunk_shift),
+            storage: Storage::new(batch_bytes(sources.chunk_shift), sources),
             error: None,
             last: false,
         }

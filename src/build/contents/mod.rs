@@ -6,6 +6,7 @@
 //!   time ([`batch`], [`reading`]); a file larger than a batch, or with holes, is read
 //!   in pieces, which are batches of their own ([`large`]);
 //! - each worker compresses what it has read ([`compress`]);
+//! - they take digests of it ([`digest`]), if files with equal contents are to share them;
 //! - [`store_contents`] receives the batches in the order in which they were filled ([`pipeline`]),
 //!   appends the contents to the volumes and hands every entry back with its place.
 //!
@@ -14,6 +15,7 @@
 
 mod batch;
 mod compress;
+mod digest;
 mod large;
 mod pipeline;
 mod planned;
@@ -21,6 +23,7 @@ mod reading;
 mod source;
 
 pub use compress::Codecs;
+pub use digest::Digest;
 pub use pipeline::{ContentOptions, Receiver, store_contents};
 pub use planned::Planned;
 pub use source::{Entries, OpenFile, Work};

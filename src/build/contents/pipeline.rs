@@ -13,9 +13,11 @@ use rustix::io::Errno;
 
 use super::batch::{Batch, ENTRY_MEMORY, Intake, Outcome, batch_bytes, files_ahead, not_read};
 use super::compress::{Codecs, Compressor};
+use super::digest::{Digest, PieceDigests};
 use super::large::Large;
 use super::reading::{Read, Sources};
 use super::source::{Entries, OpenFile, Work};
+use crate::build::duplicates::Duplicates;
 use crate::build::volumes::{Placed, StoredChunk, VolumeSet};
 use crate::{Error, ErrorKind, Result, descriptors};
 
@@ -60,10 +62,13 @@ pub trait Receiver<T> {
 /// another time of modification. A file that cannot be read to its end is packed as an empty one,
 /// since its directory has counted it already. A scratch file that cannot be read ends the build, and
 /// so does a lack of memory or of open files.
+///
+/// Contents that `duplicates` knows are not stored again, and new ones are made known to it.
 pub fn store_contents<E, O>(
     entries: E,
     openers: Vec<O>,
     volumes: &mut VolumeSet,
+    duplicates: Option<&mut Duplicates>,
     options: ContentOptions,
     receiver: &mut dyn Receiver<E::Entry>,
 ) -> Result<()>
@@ -82,6 +87,7 @@ where
         chunk_shift,
         files_ahead: files_ahead(openers.len(), descriptors::limit()),
         codecs: options.codecs,
+        digests: duplicates.is_some(),
     };
     let intake = Mutex::new(Intake::new(entries));
     thread::scope(|scope| {
@@ -100,6 +106,7 @@ where
             shared: &shared,
             root: &options.root,
             volumes,
+            duplicates,
             receiver,
             strict: options.strict,
             number: 0,
@@ -118,7 +125,7 @@ fn work<E: Entries>(
     // Who fills batch n has it in hand already; so the batches before it are in hand, too, and the
     // one that everybody waits for always comes.
     let mut compressor = Compressor::new(sources.codecs.as_ref());
-    while let Some(mut batch) = shared.empty_batch(sources.chunk_shift) {
+    while let Some(mut batch) = shared.empty_batch(sources) {
         let number = {
             let mut intake = intake.lock().unwrap_or_else(PoisonError::into_inner);
             if intake.ended {
@@ -172,7 +179,7 @@ impl<T> Shared<T> {
     }
 
     /// A batch to fill; `None` if no more are wanted.
-    fn empty_batch(&self, chunk_shift: u32) -> Option<Batch<T>> {
+    fn empty_batch(&self, sources: &Sources) -> Option<Batch<T>> {
         let mut state = self.lock();
         loop {
             if state.stopped {
@@ -184,7 +191,7 @@ impl<T> Shared<T> {
             if let Some(rest) = state.unmade.checked_sub(1) {
                 state.unmade = rest;
                 drop(state);
-                return Some(Batch::new(chunk_shift));
+                return Some(Batch::new(sources));
             }
             state = self
                 .returned
@@ -253,6 +260,7 @@ struct Store<'a, T> {
     shared: &'a Shared<T>,
     root: &'a Path,
     volumes: &'a mut VolumeSet,
+    duplicates: Option<&'a mut Duplicates>,
     receiver: &'a mut dyn Receiver<T>,
     strict: bool,
     number: u64,
@@ -297,7 +305,15 @@ impl<T> Store<'_, T> {
         let (placed, changed) = match outcome {
             Outcome::Nothing => return Ok(None),
             Outcome::Read { read, changed } => {
-                let placed = store_whole(self.volumes, batch, &read)?;
+                let known = self.known(read.digest, read.length as u64)?;
+                let placed = if let Some(placed) = known {
+                    self.volumes.leave_out(placed.size);
+                    placed
+                } else {
+                    let placed = store_whole(self.volumes, batch, &read)?;
+                    self.remember(read.digest, &placed)?;
+                    placed
+                };
                 (Ok(placed), changed)
             }
             Outcome::Large(large) => {
@@ -342,11 +358,32 @@ impl<T> Store<'_, T> {
         Ok(Some(placed))
     }
 
+    /// Where contents of `size` bytes with this digest are, if they have been stored.
+    fn known(&mut self, digest: Option<Digest>, size: u64) -> Result<Option<Placed>> {
+        match (&mut self.duplicates, digest) {
+            (Some(duplicates), Some(digest)) => duplicates.find(&digest, size),
+            _ => Ok(None),
+        }
+    }
+
+    fn remember(&mut self, digest: Option<Digest>, placed: &Placed) -> Result<()> {
+        match (&mut self.duplicates, digest) {
+            (Some(duplicates), Some(digest)) => duplicates.add(&digest, placed),
+            _ => Ok(()),
+        }
+    }
+
     /// Stores the pieces of `large`, which are the next batches. The outer error ends the build, the
     /// inner one is that of the file, of which nothing is stored then.
+    ///
+    /// Whether its contents are known already turns out at the end. Then they are taken back, which
+    /// costs no more than to have written them; to read the file twice would cost as much for each
+    /// large file that has its length in common with another.
     fn store_large(&mut self, large: &Large) -> Result<Result<Placed>> {
         let mut file = self.volumes.begin_file(large.length())?;
         let (mut failed, mut codec) = (None, None);
+        let mut digests = PieceDigests::new();
+        let mut size = 0;
         while large.length() > 0 {
             let batch = self.shared.full_batch(self.number);
             self.number += 1;
@@ -360,6 +397,11 @@ impl<T> Store<'_, T> {
                 }
                 match std::mem::replace(&mut piece.read, Err(not_read())) {
                     Ok(read) => {
+                        // One that the file has not reached is no piece of it.
+                        if read.length > 0 {
+                            digests.push(read.digest);
+                        }
+                        size += read.length as u64;
                         let (chunks, of_frames) = batch.storage.chunks(&read);
                         codec = codec.or(of_frames);
                         for chunk in chunks {
@@ -381,9 +423,22 @@ impl<T> Store<'_, T> {
         if let Some(error) = failed {
             return Ok(Err(error));
         }
-        let mut placed = file.finish()?;
+        let digest = digests.finish();
+        let known = match (&mut self.duplicates, digest) {
+            (Some(duplicates), Some(digest)) => duplicates.find(&digest, size)?,
+            _ => None,
+        };
+        let mut placed = if let Some(placed) = known {
+            drop(file);
+            self.volumes.leave_out(0);
+            placed
+        } else {
+            let mut placed = file.finish()?;
+            placed.codec = codec;
+            self.remember(digest, &placed)?;
+            placed
+        };
         placed.holes.clone_from(&large.holes);
-        placed.codec = codec;
         Ok(Ok(placed))
     }
 }

@@ -11,6 +11,7 @@ use rustix::fs::{Advice, fadvise, fstat};
 use rustix::io::{ReadWriteFlags, preadv2};
 
 use super::compress::{Codecs, Compressor};
+use super::digest::Digest;
 use super::source::OpenFile;
 use crate::build::volumes::StoredChunk;
 use crate::entry::Timestamp;
@@ -28,6 +29,8 @@ pub(super) struct Sources {
     pub(super) files_ahead: usize,
     /// What contents are compressed with, if they are.
     pub(super) codecs: Option<Codecs>,
+    /// Whether digests of contents are taken, by which equal ones are found.
+    pub(super) digests: bool,
 }
 
 impl Sources {
@@ -47,6 +50,7 @@ pub(super) struct Storage {
     frames: Vec<u8>,
     chunks: Vec<Packed>,
     chunk_shift: u32,
+    digests: bool,
 }
 
 /// How a chunk is to be stored, and the checksum of that.
@@ -64,16 +68,19 @@ pub(super) struct Read {
     pub(super) length: usize,
     chunks: Range<usize>,
     codec: u32,
+    /// That of all its bytes, if it was asked for.
+    pub(super) digest: Option<Digest>,
 }
 
 impl Storage {
-    /// Room for `length` bytes, cut in chunks of `1 << chunk_shift`.
-    pub(super) fn new(length: usize, chunk_shift: u32) -> Self {
+    /// Room for `length` bytes, which are read from `sources`.
+    pub(super) fn new(length: usize, sources: &Sources) -> Self {
         Self {
             bytes: vec![0; length],
             frames: Vec::new(),
             chunks: Vec::new(),
-            chunk_shift,
+            chunk_shift: sources.chunk_shift,
+            digests: sources.digests,
         }
     }
 
@@ -103,8 +110,8 @@ impl Storage {
         self.bytes.get(start..start + length).unwrap_or(&[])
     }
 
-    /// Compresses `length` bytes that were put at `start` by `codec`, where that pays, and takes checksums. The
-    /// `single` chunk of a file is stored even if it holds zeros.
+    /// Compresses `length` bytes that were put at `start` by `codec`, where that pays, and takes checksums, and the
+    /// digest of all. The `single` chunk of a file is stored even if it holds zeros.
     pub(super) fn read(
         &mut self,
         start: usize,
@@ -131,6 +138,7 @@ impl Storage {
             length,
             chunks: first..self.chunks.len(),
             codec,
+            digest: self.digests.then(|| Digest::of(contents)),
         }
     }
 

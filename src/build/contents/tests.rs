@@ -1,5 +1,6 @@
 //! The pipeline against what its entries were made from.
 
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -223,33 +224,58 @@ impl Fixture {
         error: Option<Error>,
         collected: &mut Collected,
     ) -> Result<()> {
-        let openers = (0..threads).map(|_| Opener(self.directory.path().to_path_buf()));
-        store_contents(
-            List(self.entries.clone().into_iter(), error),
-            openers.collect(),
-            volumes,
-            ContentOptions {
-                root: self.directory.path().to_path_buf(),
-                spool: Some(self.spool.clone()),
-                memory,
-                strict,
-                codecs: None,
-            },
-            collected,
-        )
+        let (list, options) = self.reading(memory, strict, error);
+        let openers = self.openers(threads);
+        store_contents(list, openers, volumes, None, options, collected)
+    }
+
+    fn openers(&self, threads: usize) -> Vec<Opener> {
+        (0..threads)
+            .map(|_| Opener(self.directory.path().to_path_buf()))
+            .collect()
+    }
+
+    fn reading(&self, memory: usize, strict: bool, error: Option<Error>) -> (List, ContentOptions) {
+        let list = List(self.entries.clone().into_iter(), error);
+        let options = ContentOptions {
+            root: self.directory.path().to_path_buf(),
+            spool: Some(self.spool.clone()),
+            memory,
+            strict,
+            codecs: None,
+        };
+        (list, options)
     }
 }
 
 /// Packs `cases` with so many threads, checks all of it, and returns the volume.
 fn check(fixture: &Fixture, cases: &[Case], threads: usize, memory: usize) -> Vec<u8> {
+    check_with(fixture, cases, threads, memory, None)
+}
+
+/// The same; contents may be shared if there are `duplicates`.
+fn check_with(
+    fixture: &Fixture,
+    cases: &[Case],
+    threads: usize,
+    memory: usize,
+    mut duplicates: Option<Duplicates>,
+) -> Vec<u8> {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let name = format!("volume{number}.data");
     let mut volumes = fixture.volumes(&name);
     let mut collected = Collected::default();
-    fixture
-        .run(&mut volumes, threads, memory, false, None, &mut collected)
-        .unwrap();
+    let (list, options) = fixture.reading(memory, false, None);
+    store_contents(
+        list,
+        fixture.openers(threads),
+        &mut volumes,
+        duplicates.as_mut(),
+        options,
+        &mut collected,
+    )
+    .unwrap();
     volumes.close_extents().unwrap().finish(None).unwrap();
     let volume = fs::read(fixture.directory.path().join(&name)).unwrap();
     let trailer = volume.last_chunk::<PAGE_SIZE>().unwrap();
@@ -257,6 +283,7 @@ fn check(fixture: &Fixture, cases: &[Case], threads: usize, memory: usize) -> Ve
 
     assert_eq!(collected.entries.len(), cases.len());
     let mut position = 4096;
+    let mut known = HashMap::new();
     for ((case, entry), (name, placed)) in
         cases.iter().zip(&fixture.entries).zip(&collected.entries)
     {
@@ -266,11 +293,16 @@ fn check(fixture: &Fixture, cases: &[Case], threads: usize, memory: usize) -> Ve
             continue;
         };
         let placed = placed.as_ref().unwrap();
-        assert_eq!(
-            (placed.size, placed.position),
-            (expected.len() as u64, position)
-        );
-        position += placed.stored;
+        assert_eq!(placed.size, expected.len() as u64);
+        let shared = known.get(expected).filter(|_| duplicates.is_some());
+        assert_eq!(placed.shared, shared.is_some());
+        assert_eq!(placed.position, shared.copied().unwrap_or(position));
+        if !placed.shared {
+            position += placed.stored;
+        }
+        if placed.size > 0 {
+            known.entry(expected).or_insert(placed.position);
+        }
         let start = usize::try_from(placed.position).unwrap();
         // Chunks of zeros are only those that the test makes: all of a file or none.
         if placed.saved == 0 {
@@ -361,6 +393,21 @@ fn contents_arrive_in_order_whatever_the_threads() {
         let volume = check(&fixture, &cases, threads, memory);
         assert!(volume == expected, "{threads} threads, {memory} bytes");
     }
+}
+
+#[test]
+fn equal_contents_are_stored_once_whatever_the_threads() {
+    let cases = all_cases();
+    let fixture = Fixture::new(&cases);
+    let scratch = tempfile::tempdir().unwrap();
+    let duplicates = |memory| Some(Duplicates::new(scratch.path(), memory, SHIFT));
+    let expected = check_with(&fixture, &cases, 1, 0, duplicates(1 << 20));
+    // With no memory for what is known, nearly all of it is looked for on the disk.
+    for (threads, memory, known) in [(1, 64 << 20, 0), (2, 0, 0), (7, 64 << 20, 1 << 20)] {
+        let volume = check_with(&fixture, &cases, threads, memory, duplicates(known));
+        assert!(volume == expected, "{threads} threads, {memory} bytes");
+    }
+    assert!(expected.len() < check(&fixture, &cases, 2, 4 << 20).len() / 2);
 }
 
 #[test]
@@ -525,6 +572,7 @@ fn memory_bounds_what_is_read_ahead() {
             .map(|_| Opener(fixture.directory.path().to_path_buf()))
             .collect(),
         &mut fixture.volumes("v.data"),
+        None,
         ContentOptions {
             root: PathBuf::new(),
             spool: None,
@@ -554,6 +602,7 @@ fn a_panic_of_a_worker_is_passed_on() {
             List(fixture.entries.clone().into_iter(), None),
             vec![Panicking, Panicking],
             &mut fixture.volumes("v.data"),
+            None,
             ContentOptions {
                 root: PathBuf::new(),
                 spool: None,
@@ -596,6 +645,7 @@ fn a_lack_of_open_files_ends_the_build() {
             List(fixture.entries.clone().into_iter(), None),
             vec![Exhausted],
             &mut fixture.volumes("v.data"),
+            None,
             ContentOptions {
                 root: "/src".into(),
                 spool: None,

@@ -282,6 +282,7 @@ impl<'a> RowCursor<'a> {
             position: 0,
             stored: 0,
             codec: 0,
+            is_implicit: true,
             primary: 0,
             links: 1,
             device: 0,
@@ -305,6 +306,7 @@ impl<'a> RowCursor<'a> {
                 if row.size > 0 {
                     let extent = self.extent(row.size).ok_or(NO_EXTENT)?;
                     (row.position, row.stored) = (extent.position, extent.stored);
+                    row.is_implicit = extent.is_implicit;
                     row.hole_bytes = extent.hole_bytes;
                     row.codec = value(&self.codecs)?;
                     if row.hole_bytes > 0 && row.hole_bytes < row.size {

@@ -48,6 +48,8 @@ pub struct LeafRow<'a> {
     pub stored: u64,
     /// Row of the codec section that its frames are of.
     pub codec: u64,
+    /// Whether the extent lies where that of the entry before ends, and not at a place of its own.
+    pub is_implicit: bool,
     /// Own ordinal minus that of the inode's first name.
     pub primary: u64,
     /// Names of the inode; meaningless for directories.

@@ -209,7 +209,10 @@ impl Pass<'_, '_> {
                 report.lookup(path(), error);
             }
         }
-        if node.kind() == Kind::File && self.extents.file(&node, &path, report) && !self.quick {
+        if node.kind() == Kind::File
+            && self.extents.file(&node, row.is_implicit, &path, report)
+            && !self.quick
+        {
             self.reading.add(&node, parent, name, report);
         }
         if let Err(error) = self.blobs(&node) {

@@ -219,6 +219,8 @@ pub(super) fn sound() -> Sketch {
             others: 0,
             data_bytes: 35,
             stored_bytes: 47,
+            shared_files: 0,
+            shared_bytes: 0,
             leaf_pages: 3,
             inner_pages: 1,
             levels: 1,
