@@ -334,8 +334,16 @@ fn shared_contents_read_alike() {
     let sparse = File::create(source.path().join("sparse")).unwrap();
     sparse.write_all_at(head, 1 << 20).unwrap();
     sparse.write_all_at(tail, 3 << 20).unwrap();
-    for (volumes, compress) in [(1, "none"), (3, "none"), (3, "zstd")] {
-        let options = ["--compress", compress];
+    let list = tempfile::NamedTempFile::new().unwrap();
+    fs::write(list.path(), "sparse\ncopy 2/3\ncopy 1/1\ncopy 2/0\n").unwrap();
+    let order: &str = format!("list:{}", list.path().display()).leak();
+    for (volumes, compress, order) in [
+        (1, "none", "path"),
+        (3, "none", order),
+        (3, "zstd", "path"),
+        (1, "zstd", order),
+    ] {
+        let options = ["--compress", compress, "--order", order];
         let packed = Packed::with(python, source.path(), volumes, &options);
         packed.compare();
         let info = packed.dgfs("info", &["--json".as_ref()]);

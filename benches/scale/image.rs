@@ -4,7 +4,7 @@
 
 use crate::memory::{cpu_seconds, status_kib};
 use crate::tree::Tree;
-use dgfs::build::index::{IndexEntry, IndexWriter, Placement};
+use dgfs::build::index::{IndexEntry, IndexWriter, Placement, Usage};
 use dgfs::build::plan::{Plan, PlannedEntry};
 use dgfs::build::volumes::default_stored_length;
 use dgfs::build::{DEFAULT_CHUNK_SHIFT, DEFAULT_INDEX_LEVEL};
@@ -95,7 +95,7 @@ fn write_index(sorted: &Sorted, plan: &Plan, scratch: &Path, path: &Path) -> Res
             stored,
             saved: 0,
             codec: None,
-            shared: false,
+            usage: Usage::Own,
         };
         let children = entry.children.unwrap_or_default();
         index.push(&IndexEntry {

@@ -1,30 +1,27 @@
 //! Builds an image from entries in any order.
 
-use super::contents::{Codecs, ContentOptions, Planned, Receiver, store_contents};
-use super::duplicates::Duplicates;
+use super::contents::{Codecs, ContentOptions};
 use super::identity;
-use super::index::{IndexEntry, IndexWriter, Placement};
-use super::options::{
-    BuildOptions, Compression, DEFAULT_CHUNK_SHIFT, Dedup, Observer, Phase, Progress, Report,
-    report,
-};
+use super::index::IndexWriter;
+use super::options::{BuildOptions, Compression, Observer, Phase, Progress, Report, report};
 use super::output::Output;
-use super::overrides::Overrides;
-use super::plan::{Plan, PlannedEntry, Totals};
-use super::primaries::{Primaries, Primary};
+use super::packing::Packing;
+use super::plan::{Plan, Totals};
+use super::primaries::Primaries;
 use super::publish::Publication;
 use super::spool::Spool;
-use super::volumes::{ClosedVolumes, Placed, VolumeSet};
+use super::storing::Storing;
+use super::volumes::{ClosedVolumes, VolumeSet};
 use crate::entry::{Kind, Metadata};
-use crate::format::attributes::Attributes;
 use crate::format::header::Header;
 use crate::format::{MAX_NAME, MAX_TARGET, Uuid};
 use crate::sort::{Content, ImpliedParents, Record, Sorter};
 use crate::source::{TreeOpener, WalkSummary};
-use crate::{Error, ErrorKind, Result, descriptors, image};
+use crate::{Error, ErrorKind, Result, image};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Longest path that an entry may have, in bytes: deeper trees than any tool can make by accident.
@@ -273,26 +270,22 @@ impl Builder {
             progress,
             problems: 0,
             bytes_ahead: 0,
+            steps: 0,
         };
-        packing.index.begin_run(b"", 0, 1);
-        let content_options = ContentOptions {
+        let contents = ContentOptions {
             root: self.root,
             spool: self.spool.finish()?,
             memory: self.options.memory / 4,
             strict: self.options.strict,
-            codecs,
+            codecs: codecs.map(Arc::new),
         };
-        let openers = openers(&self.options, self.tree.as_ref());
-        let planned = Planned(plan.entries(&sorted)?);
-        let mut duplicates = duplicates(&self.options, &self.scratch_dir, chunk_shift);
-        store_contents(
-            planned,
-            openers,
-            &mut volumes,
-            duplicates.as_mut(),
-            content_options,
-            &mut packing,
-        )?;
+        let storing = Storing {
+            options: &self.options,
+            scratch_dir: &self.scratch_dir,
+            tree: self.tree.as_ref(),
+            contents,
+        };
+        storing.store((&plan, &sorted), &mut volumes, &mut packing)?;
         let (problems, mut progress) = (self.problems + packing.problems, packing.progress);
 
         progress.phase = Phase::Publishing;
@@ -315,26 +308,6 @@ impl Builder {
             excluded: self.walk.excluded,
             elapsed: self.begun.elapsed(),
         })
-    }
-}
-
-/// What each thread that reads contents opens files with.
-fn openers(options: &BuildOptions, tree: Option<&TreeOpener>) -> Vec<Option<TreeOpener>> {
-    let threads = options.threads.clamp(1, descriptors::most_threads());
-    (0..threads)
-        .map(|_| tree.map(TreeOpener::another))
-        .collect()
-}
-
-/// What knows equal contents, if they are to be stored once.
-fn duplicates(options: &BuildOptions, scratch_dir: &Path, chunk_shift: u32) -> Option<Duplicates> {
-    match options.dedup {
-        Dedup::None => None,
-        Dedup::Files => Some(Duplicates::new(
-            scratch_dir,
-            options.memory / 8,
-            chunk_shift,
-        )),
     }
 }
 
@@ -456,121 +429,4 @@ fn check_record(record: &Record) -> Result<()> {
         return wrong(ErrorKind::Limit, "target is longer than 65,535 bytes");
     }
     Ok(())
-}
-
-/// The second pass: entries go into the index as their contents have been stored.
-struct Packing<'a, 'f> {
-    index: &'a mut IndexWriter<'f>,
-    primaries: Primaries,
-    overrides: &'a Overrides,
-    observer: &'a mut dyn Observer,
-    progress: Progress,
-    problems: u64,
-    /// Bytes of the current file that were counted before it was complete.
-    bytes_ahead: u64,
-}
-
-impl Receiver<PlannedEntry> for Packing<'_, '_> {
-    fn stored(&mut self, entry: &mut PlannedEntry, placed: Option<Placed>) -> Result<()> {
-        let primary = match entry.link.filter(|_| entry.is_alias()) {
-            Some(link) => self.primaries.find(link.primary)?.ok_or_else(|| {
-                Error::new(ErrorKind::OutOfOrder, "hard link without a first name")
-                    .at_path(shown(&entry.record))
-            })?,
-            None => self.first_name(entry.ordinal, placed)?,
-        };
-        if entry.link.is_some() && !entry.is_alias() {
-            self.primaries.add(primary)?;
-        }
-        // Not before: until here the source's own time tells whether the file has changed.
-        self.overrides.apply(&mut entry.record.metadata);
-        self.push(entry, primary)?;
-        self.progress.entries += 1;
-        if !entry.is_alias() {
-            let stored = primary.size - primary.hole_bytes;
-            self.progress.bytes += stored.saturating_sub(self.bytes_ahead);
-            self.bytes_ahead = 0;
-        }
-        if self.progress.entries.is_multiple_of(256) || primary.size >= 1 << DEFAULT_CHUNK_SHIFT {
-            report(self.observer, self.progress)?;
-        }
-        Ok(())
-    }
-
-    fn problem(&mut self, error: &Error) {
-        self.problems += 1;
-        self.observer.problem(error);
-    }
-
-    fn progress(&mut self, bytes: u64) {
-        self.bytes_ahead += bytes;
-        self.progress.bytes += bytes;
-        // The next call of `stored` fails if the observer wants no more.
-        self.observer.progress(self.progress);
-    }
-}
-
-impl Packing<'_, '_> {
-    /// What the index says of contents that were placed.
-    fn first_name(&mut self, ordinal: u64, placed: Option<Placed>) -> Result<Primary> {
-        let mut primary = Primary {
-            ordinal,
-            size: 0,
-            hole_bytes: 0,
-            hole_map: 0,
-            placement: None,
-        };
-        let Some(placed) = placed else {
-            return Ok(primary);
-        };
-        primary.size = placed.size;
-        if let Some(holes) = placed.holes {
-            primary.size = holes.size();
-            primary.hole_bytes = holes.size() - holes.data_length();
-            if primary.hole_bytes < primary.size {
-                primary.hole_map = self.index.add_blob(&holes.encode())?;
-            }
-        }
-        primary.placement = (placed.stored > 0).then_some(Placement {
-            position: placed.position,
-            stored: placed.stored,
-            saved: placed.saved,
-            codec: placed.codec,
-            shared: placed.shared,
-        });
-        Ok(primary)
-    }
-
-    fn push(&mut self, entry: &PlannedEntry, primary: Primary) -> Result<()> {
-        let record = &entry.record;
-        if let Some(run) = entry.run {
-            self.index
-                .begin_run(&record.parent, run.directory, run.direct);
-        }
-        let kind = record.metadata.kind().unwrap_or(Kind::File);
-        let children = entry.children.unwrap_or_default();
-        let link = entry
-            .link
-            .map_or((0, 1), |link| (entry.ordinal - link.primary, link.count));
-        self.index.push(&IndexEntry {
-            name: &record.name,
-            attributes: Attributes {
-                mode: record.metadata.mode,
-                uid: record.metadata.uid,
-                gid: record.metadata.gid,
-            },
-            kind,
-            mtime: record.metadata.mtime,
-            other_times: record.metadata.other_times,
-            size: primary.size,
-            hole_bytes: primary.hole_bytes,
-            hole_map: primary.hole_map,
-            children: (children.direct, children.subdirs, children.deeper),
-            placement: primary.placement,
-            link,
-            device: record.metadata.rdev,
-            xattrs: &record.metadata.xattrs,
-            target: &record.target,
-        })
-    }
 }

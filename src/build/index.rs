@@ -75,8 +75,19 @@ pub struct Placement {
     pub saved: u64,
     /// The codec of its frames, if it has any.
     pub codec: Option<u32>,
-    /// Whether an entry before has the same extent.
-    pub shared: bool,
+    /// Whose it is.
+    pub usage: Usage,
+}
+
+/// Whose an extent is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Usage {
+    /// The entry's own, where the extent of the entry before ends.
+    Own,
+    /// The entry's own, but stored ahead of those in key order.
+    Ahead,
+    /// Also that of a file stored before.
+    Shared,
 }
 
 /// What was written.
@@ -171,6 +182,12 @@ impl<'f> IndexWriter<'f> {
         self.next_child = self.counts.entries + children;
     }
 
+    /// The first implicit extent will be at `position`; extents before it were stored ahead. Called before the first
+    /// entry.
+    pub fn begin_at(&mut self, position: u64) {
+        self.next_position = position;
+    }
+
     /// Adds a blob for an entry to come and returns its offset.
     pub fn add_blob(&mut self, contents: &[u8]) -> Result<u64> {
         self.blobs.add(contents)
@@ -260,7 +277,7 @@ impl<'f> IndexWriter<'f> {
         if entry.link.0 == 0 && entry.kind == Kind::File {
             counts.data_bytes = counts.data_bytes.saturating_add(entry.size);
             match entry.placement {
-                Some(placement) if placement.shared => {
+                Some(placement) if placement.usage == Usage::Shared => {
                     counts.shared_files += 1;
                     counts.shared_bytes = counts.shared_bytes.saturating_add(placement.stored);
                 }
@@ -273,7 +290,7 @@ impl<'f> IndexWriter<'f> {
     /// Says whether the entry's extent is where the one before ends; keeps track of where that is.
     fn place(&mut self, entry: &IndexEntry<'_>) -> Result<bool> {
         let mut implicit = false;
-        let own = |placement: &Placement| entry.link.0 == 0 && !placement.shared;
+        let own = |placement: &Placement| entry.link.0 == 0 && placement.usage == Usage::Own;
         if let Some(placement) = entry.placement.filter(own) {
             if placement.position != self.next_position {
                 // Only the step to the next volume leads here. No page spans it.

@@ -20,14 +20,17 @@ pub mod index;
 pub(crate) mod inner_levels;
 mod mode_changes;
 mod options;
+mod order;
 pub mod output;
 mod overrides;
 mod pack;
+mod packing;
 pub mod plan;
 mod preallocate;
 mod primaries;
 mod publish;
 mod spool;
+mod storing;
 pub mod volumes;
 
 pub use builder::{Builder, Contents, NewEntry};
@@ -36,5 +39,6 @@ pub use options::{
     BuildOptions, CHUNK_SHIFTS, Compression, DEFAULT_CHUNK_SHIFT, DEFAULT_INDEX_LEVEL,
     DEFAULT_MEMORY, Dedup, LogObserver, MIN_MEMORY, Observer, Phase, Progress, Report,
 };
+pub use order::Order;
 pub use overrides::{NewTime, Overrides};
 pub use pack::pack_tree;

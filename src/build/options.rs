@@ -1,5 +1,6 @@
 //! What a builder is told, and what it tells.
 
+use super::order::Order;
 use super::overrides::Overrides;
 use crate::entry::KeptTimes;
 use crate::format::Uuid;
@@ -72,6 +73,8 @@ pub struct BuildOptions {
     pub reproducible: bool,
     /// Which contents are stored once although several files have them.
     pub dedup: Dedup,
+    /// The order of contents in the volumes.
+    pub order: Order,
     /// Whether volume 0 ends with a copy of the index.
     pub index_copy: bool,
     /// Whether extended attributes are packed.
@@ -105,6 +108,7 @@ impl Default for BuildOptions {
             uuid: None,
             reproducible: false,
             dedup: Dedup::default(),
+            order: Order::default(),
             index_copy: true,
             xattrs: true,
             one_file_system: false,

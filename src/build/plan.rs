@@ -9,6 +9,7 @@ use std::path::Path;
 
 use super::directory_counts::{Children, DirectoryCounter, DirectoryCounts};
 use super::hard_links::{Link, LinkGroups, LinkTable};
+use super::primaries::Primary;
 use crate::entry::Kind;
 use crate::sort::{Content, Record, Sorted, SortedReader, TupleReader};
 use crate::{Error, ErrorKind, Result};
@@ -183,6 +184,8 @@ pub struct PlannedEntry {
     pub link: Option<Link>,
     /// Of a first child: the directory that it is the first child of.
     pub run: Option<RunStart>,
+    /// Of a file whose contents were stored before those in key order: what became of them.
+    pub(super) stored_ahead: Option<Primary>,
 }
 
 /// A directory whose children begin.
@@ -203,6 +206,7 @@ impl PlannedEntry {
             children: None,
             link: None,
             run: None,
+            stored_ahead: None,
         }
     }
 

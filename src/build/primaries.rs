@@ -1,18 +1,21 @@
 //! Remembers where the contents of hard-linked files went, for their further names.
 
-use super::index::Placement;
+use super::index::{Placement, Usage};
 use crate::{Error, Result};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// Bytes of a record: ordinal, size, bytes of holes, hole map, position, stored length, bytes saved, codec.
-const RECORD: usize = 64;
+/// Numbers of a record: ordinal, size, bytes of holes, hole map, position, stored length, bytes saved, codec, usage.
+pub(super) const NUMBERS: usize = 9;
+
+/// Bytes of a record.
+const RECORD: usize = 8 * NUMBERS;
 
 /// Records that wait in memory before they are written, and the unit of growth of the file.
 const KEPT: usize = 4096;
 
-/// What a further name of a file has in common with the first; not whether others share its extent.
+/// What a further name of a file has in common with the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Primary {
     pub(super) ordinal: u64,
@@ -21,6 +24,46 @@ pub(super) struct Primary {
     pub(super) hole_bytes: u64,
     pub(super) hole_map: u64,
     pub(super) placement: Option<Placement>,
+}
+
+impl Primary {
+    /// All of it in numbers, the ordinal first.
+    pub(super) fn numbers(&self) -> [u64; NUMBERS] {
+        let placement = self.placement;
+        let number = |part: fn(Placement) -> u64| placement.map_or(u64::MAX, part);
+        [
+            self.ordinal,
+            self.size,
+            self.hole_bytes,
+            self.hole_map,
+            number(|p| p.position),
+            number(|p| p.stored),
+            number(|p| p.saved),
+            number(|p| p.codec.map_or(u64::MAX, u64::from)),
+            number(|p| p.usage as u64),
+        ]
+    }
+
+    /// What gave these numbers.
+    pub(super) fn from_numbers(numbers: [u64; NUMBERS]) -> Self {
+        let [ordinal, size, hole_bytes, hole_map, place @ ..] = numbers;
+        let [position, stored, saved, codec, usage] = place;
+        let usages = [Usage::Own, Usage::Ahead, Usage::Shared];
+        let usage = usages.into_iter().find(|known| *known as u64 == usage);
+        Self {
+            ordinal,
+            size,
+            hole_bytes,
+            hole_map,
+            placement: usage.map(|usage| Placement {
+                position,
+                stored,
+                saved,
+                codec: u32::try_from(codec).ok(),
+                usage,
+            }),
+        }
+    }
 }
 
 /// First names of hard-linked files, found by ordinal.
@@ -54,18 +97,7 @@ impl Primaries {
         if self.kept.len() == KEPT {
             let mut bytes = Vec::with_capacity(KEPT * RECORD);
             for primary in self.kept.drain(..) {
-                let placement = primary.placement;
-                let number = |part: fn(Placement) -> u64| placement.map_or(u64::MAX, part);
-                for value in [
-                    primary.ordinal,
-                    primary.size,
-                    primary.hole_bytes,
-                    primary.hole_map,
-                    number(|p| p.position),
-                    number(|p| p.stored),
-                    number(|p| p.saved),
-                    number(|p| p.codec.map_or(u64::MAX, u64::from)),
-                ] {
+                for value in primary.numbers() {
                     bytes.extend_from_slice(&value.to_le_bytes());
                 }
             }
@@ -93,24 +125,8 @@ impl Primaries {
                 .first_chunk::<8>()
                 .map_or(0, |number| u64::from_le_bytes(*number))
         });
-        let mut next = || numbers.next().unwrap_or_default();
-        let (ordinal, size) = (next(), next());
-        let (hole_bytes, hole_map) = (next(), next());
-        let placement = Placement {
-            position: next(),
-            stored: next(),
-            saved: next(),
-            codec: u32::try_from(next()).ok(),
-            shared: false,
-        };
-        let placement = (placement.position != u64::MAX).then_some(placement);
-        Ok(Primary {
-            ordinal,
-            size,
-            hole_bytes,
-            hole_map,
-            placement,
-        })
+        let numbers = [(); NUMBERS].map(|()| numbers.next().unwrap_or_default());
+        Ok(Primary::from_numbers(numbers))
     }
 
     /// The first name with `ordinal`, if it was added.
@@ -153,7 +169,11 @@ mod tests {
                 stored: n,
                 saved: 1,
                 codec: u32::try_from(n).ok().filter(|codec| codec % 2 == 0),
-                shared: false,
+                usage: if n.is_multiple_of(3) {
+                    Usage::Ahead
+                } else {
+                    Usage::Shared
+                },
             }),
         };
         let count = 3 * KEPT as u64 + 7;

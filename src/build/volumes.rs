@@ -188,6 +188,11 @@ impl VolumeSet {
         self.chunk_shift
     }
 
+    /// Where the next extent begins, unless that is in the next volume.
+    pub fn position(&self) -> u64 {
+        self.current.position(self.current.offset())
+    }
+
     /// Appends a file of one chunk. Zeros are stored here.
     pub fn append_small(&mut self, chunk: &StoredChunk<'_>) -> Result<Placed> {
         let size = chunk.length as u64;

@@ -12,7 +12,8 @@ use signal_hook::flag;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use dgfs::build::{
-    BuildOptions, CHUNK_SHIFTS, Compression, Dedup, Observer, Phase, Progress, Report, pack_tree,
+    BuildOptions, CHUNK_SHIFTS, Compression, Dedup, Observer, Order, Phase, Progress, Report,
+    pack_tree,
 };
 use dgfs::entry::KeptTimes;
 use dgfs::{Error, ErrorKind, Result, image};
@@ -58,6 +59,10 @@ pub(super) struct Args {
     /// of whole files.
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = DedupArg::Files)]
     dedup: DedupArg,
+    /// Order of contents in the volumes: `path`, or `list:FILE` to have the files that FILE names come first, in
+    /// its order. A line of FILE is one path relative to SOURCE, as `dgfs ls` prints it.
+    #[arg(long, value_name = "ORDER", value_parser = parse_order, default_value = "path")]
+    order: Order,
     /// Leave out the copy of the index at the end of volume 0.
     #[arg(long)]
     no_index_copy: bool,
@@ -128,6 +133,14 @@ enum Times {
     All,
 }
 
+fn parse_order(text: &str) -> std::result::Result<Order, String> {
+    match (text, text.strip_prefix("list:")) {
+        ("path", _) => Ok(Order::Path),
+        (_, Some(file)) if !file.is_empty() => Ok(Order::List(file.into())),
+        _ => Err("neither `path` nor `list:FILE`".to_owned()),
+    }
+}
+
 /// What is stored once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum DedupArg {
@@ -151,6 +164,7 @@ pub(super) fn run(args: &Args, quiet: bool) -> Result<ExitCode> {
             DedupArg::None => Dedup::None,
             DedupArg::Files => Dedup::Files,
         },
+        order: args.order.clone(),
         index_copy: !args.no_index_copy,
         xattrs: !args.selection.no_xattrs,
         one_file_system: args.selection.one_file_system,

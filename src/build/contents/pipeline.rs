@@ -26,7 +26,7 @@ use crate::{Error, ErrorKind, Result, descriptors};
 const BATCHES: usize = 8;
 
 /// How contents are read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ContentOptions {
     /// What the paths of source files begin with in messages.
     pub root: PathBuf,
@@ -38,7 +38,7 @@ pub struct ContentOptions {
     /// Whether the first problem ends the build.
     pub strict: bool,
     /// What contents are compressed with, if they are.
-    pub codecs: Option<Codecs>,
+    pub codecs: Option<Arc<Codecs>>,
 }
 
 /// Takes what [`store_contents`] is done with.
@@ -124,7 +124,7 @@ fn work<E: Entries>(
 ) {
     // Who fills batch n has it in hand already; so the batches before it are in hand, too, and the
     // one that everybody waits for always comes.
-    let mut compressor = Compressor::new(sources.codecs.as_ref());
+    let mut compressor = Compressor::new(sources.codecs.as_deref());
     while let Some(mut batch) = shared.empty_batch(sources) {
         let number = {
             let mut intake = intake.lock().unwrap_or_else(PoisonError::into_inner);

@@ -2,12 +2,23 @@
 
 use super::source::{Entries, Work};
 use crate::Result;
+use crate::build::order::Ahead;
 use crate::build::plan::{PlannedEntries, PlannedEntry};
 use crate::sort::{Content, Record};
 
 /// Planned entries and their contents; further names of a file have none of their own.
 #[derive(Debug)]
-pub struct Planned(pub PlannedEntries);
+pub struct Planned {
+    entries: PlannedEntries,
+    ahead: Option<Ahead>,
+}
+
+impl Planned {
+    /// All of `entries`; the contents of those in `ahead` have been stored already.
+    pub(in crate::build) fn new(entries: PlannedEntries, ahead: Option<Ahead>) -> Self {
+        Self { entries, ahead }
+    }
+}
 
 impl Entries for Planned {
     type Entry = PlannedEntry;
@@ -17,7 +28,12 @@ impl Entries for Planned {
     }
 
     fn next(&mut self, into: &mut PlannedEntry) -> Result<bool> {
-        self.0.next(into)
+        let found = self.entries.next(into)?;
+        into.stored_ahead = match &mut self.ahead {
+            Some(ahead) if found => ahead.take(into.ordinal)?,
+            _ => None,
+        };
+        Ok(found)
     }
 
     fn path(entry: &PlannedEntry) -> Vec<u8> {
@@ -27,7 +43,7 @@ impl Entries for Planned {
     fn work(entry: &PlannedEntry) -> Work<'_> {
         let record = &entry.record;
         match record.content {
-            _ if !entry.has_contents() => Work::Nothing,
+            _ if !entry.has_contents() || entry.stored_ahead.is_some() => Work::Nothing,
             Content::None | Content::ImpliedDirectory => Work::Nothing,
             Content::Tree => Work::Tree {
                 parent: &record.parent,

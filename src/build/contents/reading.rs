@@ -28,7 +28,7 @@ pub(super) struct Sources {
     /// Files that a worker has the device read at the same time.
     pub(super) files_ahead: usize,
     /// What contents are compressed with, if they are.
-    pub(super) codecs: Option<Codecs>,
+    pub(super) codecs: Option<Arc<Codecs>>,
     /// Whether digests of contents are taken, by which equal ones are found.
     pub(super) digests: bool,
 }
