@@ -10,7 +10,7 @@ const PIECES: &str = "dgfs 2026-11-21 digest of the pieces of a file";
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    pub(super) fn of(bytes: &[u8]) -> Self {
+    pub(in crate::build) fn of(bytes: &[u8]) -> Self {
         Self(*blake3::hash(bytes).as_bytes())
     }
 
