@@ -67,6 +67,7 @@ pub mod fs;
 pub mod image;
 #[cfg(feature = "mount")]
 pub mod mount;
+mod native;
 pub mod read;
 pub mod salvage;
 pub mod sort;

@@ -48,7 +48,11 @@ Options of -o:
   no_default_permissions
                      let whoever may enter the mount read everything
   noacl              let mode, owner and group decide alone, even where there are ACLs
-  threads=N          threads that answer requests (default: processors, at least 2)
+  transport=auto|dev|uring
+                     what carries requests: the device /dev/fuse, or rings of shared memory (Linux
+                     6.14, where enabled); auto (the default) takes rings where it can
+  threads=N          threads that answer requests (default: processors, at least 2; for rings twice
+                     the processors)
   no_clone_fd        let all threads share one connection with the kernel
   cache=SIZE         memory for pages of the index, such as 256M
   data=PATH          like --data
@@ -116,7 +120,11 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         .transpose()?;
     let signals = Signals::catch()?;
     let mounted = dgfs::mount::mount(image, &args.directory, &options.mount)?;
-    log::info!("{}: mounted", mounted.directory().display());
+    log::info!(
+        "{}: mounted, transport {}",
+        mounted.directory().display(),
+        mounted.transport()
+    );
     let background = log.map(|log| Background::prepare(log, &mounted));
     let background = background.transpose()?;
     if let Some(sandbox) = &sandbox {

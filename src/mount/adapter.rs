@@ -1,26 +1,19 @@
-//! The kernel's requests, turned into calls of [`PackFs`] and answered.
-//!
-//! Nothing is decided here but what the protocol needs: which answers make the kernel ask less.
-//! `open`, `opendir` and `flush` are refused for good (`ENOSYS`), so that the kernel opens files
-//! by itself and keeps what it read; entries, attributes and misses are valid for ever, as an image
-//! never changes; listings come with attributes. A file then costs one lookup and one read, and
-//! nothing after that.
+//! The requests that come over `/dev/fuse`, handed on to [`Answers`] and answered.
 
-use super::answers::always;
-use super::counters::{Counters, Operation};
-use super::faults::Faults;
+use super::answers::Answers;
+use super::counters::Operation;
 use super::options::{ListAttributes, MountOptions};
 use super::replies::{
     ABSENT, FOR_EVER, GENERATION, Names, NamesAndAttributes, file_attr, reply_xattr,
 };
 use crate::entry::Ino;
-use crate::fs::PackFs;
+use crate::read::Image;
 use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags,
-    INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags,
-    PollNotifier, RenameFlags, ReplyAttr, ReplyBmap, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLock, ReplyLseek, ReplyOpen,
-    ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, INodeNo,
+    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
+    RenameFlags, ReplyAttr, ReplyBmap, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
+    ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLock, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs,
+    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use std::cell::RefCell;
 use std::ffi::OsStr;
@@ -32,61 +25,34 @@ use std::time::SystemTime;
 
 /// Largest request, in bytes. A reading kernel takes the number of pages in one request from the
 /// largest write that the file system accepts; 1 MiB is also what it allows by default.
-const REQUEST_MAX: u32 = 1 << 20;
+pub(super) const REQUEST_MAX: u32 = 1 << 20;
 
 /// Reads ahead that may be in flight at once. The kernel's own limit of 12 leaves a second reader
 /// waiting for the first.
 const BACKGROUND_MAX: u16 = 64;
-
-/// Longest name in bytes, as everywhere on Linux.
-const NAME_MAX: usize = 255;
-
-/// The kinds of `lseek` that a kernel asks about.
-const SEEK_DATA: i32 = 3;
-const SEEK_HOLE: i32 = 4;
 
 thread_local! {
     /// Where a serving thread collects what it read before it answers.
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The service of one mount.
+/// The service of one mount, as far as it goes over `/dev/fuse`.
 #[derive(Debug)]
 pub(super) struct Adapter {
-    pub(super) fs: PackFs,
-    pub(super) counters: Arc<Counters>,
-    pub(super) faults: Arc<Faults>,
-    has_xattrs: bool,
+    answers: Arc<Answers>,
     /// What the kernel is asked for.
     wanted: InitFlags,
-    /// Whether the kernel opens files and directories by itself once `open` was refused.
-    opens_itself: bool,
-    opens_directories_itself: bool,
 }
 
 impl Adapter {
-    pub(super) fn new(
-        fs: PackFs,
-        counters: Arc<Counters>,
-        faults: Arc<Faults>,
-        options: &MountOptions,
-    ) -> Self {
-        let has_xattrs = fs.image().has_xattrs();
-        let wanted = wanted(&fs, options);
-        Self {
-            fs,
-            counters,
-            faults,
-            has_xattrs,
-            wanted,
-            opens_itself: false,
-            opens_directories_itself: false,
-        }
+    /// Asks the kernel for `wanted`, of which [`Answers`] learn what it granted.
+    pub(super) fn new(answers: Arc<Answers>, wanted: InitFlags) -> Self {
+        Self { answers, wanted }
     }
 }
 
 /// What makes the kernel ask less, or as the options have it.
-fn wanted(fs: &PackFs, options: &MountOptions) -> InitFlags {
+pub(super) fn wanted(image: &Image, options: &MountOptions) -> InitFlags {
     let mut wanted = InitFlags::FUSE_NO_OPEN_SUPPORT
         | InitFlags::FUSE_NO_OPENDIR_SUPPORT
         | InitFlags::FUSE_PARALLEL_DIROPS
@@ -102,10 +68,19 @@ fn wanted(fs: &PackFs, options: &MountOptions) -> InitFlags {
     };
     // With this, the kernel asks for the ACL of each inode that another than its owner wants to use. An image
     // without ACLs shall not pay that. It implies that the kernel checks permissions.
-    if options.default_permissions && options.acl && fs.image().has_acls() {
+    if options.default_permissions && options.acl && image.has_acls() {
         wanted |= InitFlags::FUSE_POSIX_ACL;
     }
     wanted
+}
+
+/// Handlers that answer alike whatever is asked: `handler(types of its arguments; type of its reply) kind of request`.
+macro_rules! always {
+    ($answer:ident: $($handler:ident($($argument:ty),*; $reply:ty) $operation:ident,)+) => {$(
+        fn $handler(&self, _: &Request, $(_: $argument,)* reply: $reply) {
+            reply.error(self.answers.$answer(Operation::$operation));
+        }
+    )+};
 }
 
 impl Filesystem for Adapter {
@@ -115,9 +90,7 @@ impl Filesystem for Adapter {
                 log::debug!("the kernel does not offer {capability:?}");
             }
         }
-        let offered = config.capabilities();
-        self.opens_itself = offered.contains(InitFlags::FUSE_NO_OPEN_SUPPORT);
-        self.opens_directories_itself = offered.contains(InitFlags::FUSE_NO_OPENDIR_SUPPORT);
+        self.answers.agree(config.capabilities() & self.wanted);
         // Both take any value but 0 and, for the first, 16 MiB and more.
         let _ = config.set_max_write(REQUEST_MAX);
         let _ = config.set_max_background(BACKGROUND_MAX);
@@ -125,12 +98,7 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        if name.len() > NAME_MAX {
-            self.counters.count(Operation::Lookup);
-            return reply.error(Errno::ENAMETOOLONG);
-        }
-        let work = || self.fs.lookup(Ino(parent.0), name.as_bytes());
-        match self.answer_about(Operation::Lookup, parent, Some(name), work) {
+        match self.answers.lookup(Ino(parent.0), name.as_bytes()) {
             Ok(Some(found)) => reply.entry(&FOR_EVER, &file_attr(&found), GENERATION),
             Ok(None) => reply.entry(&FOR_EVER, &ABSENT, GENERATION),
             Err(errno) => reply.error(errno),
@@ -138,30 +106,27 @@ impl Filesystem for Adapter {
     }
 
     fn forget(&self, _: &Request, _: INodeNo, _: u64) {
-        self.counters.count(Operation::Forget);
+        self.answers.count(Operation::Forget);
     }
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        match self.answer(Operation::Getattr, ino, || self.fs.attributes(Ino(ino.0))) {
+        match self.answers.attributes(Ino(ino.0)) {
             Ok(attributes) => reply.attr(&FOR_EVER, &file_attr(&attributes)),
             Err(errno) => reply.error(errno),
         }
     }
 
     fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
-        match self.answer(Operation::Readlink, ino, || self.fs.read_link(Ino(ino.0))) {
+        match self.answers.read_link(Ino(ino.0)) {
             Ok(target) => reply.data(&target),
             Err(errno) => reply.error(errno),
         }
     }
 
     fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        self.counters.count(Operation::Open);
-        if self.opens_itself {
-            reply.error(Errno::ENOSYS);
-        } else {
-            let keep = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH;
-            reply.opened(FileHandle(0), keep);
+        match self.answers.open() {
+            Ok(flags) => reply.opened(FileHandle(0), flags),
+            Err(errno) => reply.error(errno),
         }
     }
 
@@ -177,10 +142,7 @@ impl Filesystem for Adapter {
         reply: ReplyData,
     ) {
         SCRATCH.with_borrow_mut(|scratch| {
-            let bytes = self.answer(Operation::Read, ino, move || {
-                self.fs.read(Ino(ino.0), offset, size as usize, scratch)
-            });
-            match bytes {
+            match self.answers.read(Ino(ino.0), offset, size, scratch) {
                 Ok(bytes) => reply.data(bytes),
                 Err(errno) => reply.error(errno),
             }
@@ -197,17 +159,14 @@ impl Filesystem for Adapter {
         _: bool,
         reply: ReplyEmpty,
     ) {
-        self.counters.count(Operation::Release);
+        self.answers.count(Operation::Release);
         reply.ok();
     }
 
     fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        self.counters.count(Operation::Opendir);
-        if self.opens_directories_itself {
-            reply.error(Errno::ENOSYS);
-        } else {
-            let keep = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR;
-            reply.opened(FileHandle(0), keep);
+        match self.answers.open_directory() {
+            Ok(flags) => reply.opened(FileHandle(0), flags),
+            Err(errno) => reply.error(errno),
         }
     }
 
@@ -220,7 +179,10 @@ impl Filesystem for Adapter {
         reply: ReplyDirectory,
     ) {
         let mut sink = Names::new(reply);
-        match self.collect(Operation::Readdir, ino, offset, &mut sink) {
+        let listed = self
+            .answers
+            .list(Operation::Readdir, Ino(ino.0), offset, &mut sink);
+        match listed {
             Ok(()) => sink.reply.ok(),
             Err(errno) => sink.reply.error(errno),
         }
@@ -235,20 +197,22 @@ impl Filesystem for Adapter {
         reply: ReplyDirectoryPlus,
     ) {
         let mut sink = NamesAndAttributes::new(reply);
-        match self.collect(Operation::Readdirplus, ino, offset, &mut sink) {
+        let listed = self
+            .answers
+            .list(Operation::Readdirplus, Ino(ino.0), offset, &mut sink);
+        match listed {
             Ok(()) => sink.reply.ok(),
             Err(errno) => sink.reply.error(errno),
         }
     }
 
     fn releasedir(&self, _: &Request, _: INodeNo, _: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
-        self.counters.count(Operation::Releasedir);
+        self.answers.count(Operation::Releasedir);
         reply.ok();
     }
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
-        self.counters.count(Operation::Statfs);
-        let totals = self.fs.totals();
+        let totals = self.answers.totals();
         reply.statfs(
             totals.blocks,
             0,
@@ -262,24 +226,14 @@ impl Filesystem for Adapter {
     }
 
     fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        if !self.has_xattrs {
-            return reply.error(self.decline(Operation::Getxattr));
-        }
-        let work = || self.fs.xattr(Ino(ino.0), name.as_bytes());
-        match self.answer(Operation::Getxattr, ino, work) {
-            Ok(Some(value)) => reply_xattr(&value, size, reply),
-            Ok(None) => reply.error(Errno::ENODATA),
+        match self.answers.xattr(Ino(ino.0), name.as_bytes()) {
+            Ok(value) => reply_xattr(&value, size, reply),
             Err(errno) => reply.error(errno),
         }
     }
 
     fn listxattr(&self, _: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        if !self.has_xattrs {
-            return reply.error(self.decline(Operation::Listxattr));
-        }
-        match self.answer(Operation::Listxattr, ino, || {
-            self.fs.xattr_names(Ino(ino.0))
-        }) {
+        match self.answers.xattr_names(Ino(ino.0)) {
             Ok(names) => reply_xattr(&names, size, reply),
             Err(errno) => reply.error(errno),
         }
@@ -294,21 +248,11 @@ impl Filesystem for Adapter {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        if !self.fs.has_holes() {
-            // Refused once, the kernel takes every file for all data without asking, where an answer
-            // would cost `cp` one request for each file.
-            return reply.error(self.decline(Operation::Lseek));
-        }
-        let found = self.answer(Operation::Lseek, ino, || {
-            match (whence, u64::try_from(offset)) {
-                (SEEK_DATA, Ok(offset)) => self.fs.next_data(Ino(ino.0), offset),
-                (SEEK_HOLE, Ok(offset)) => self.fs.next_hole(Ino(ino.0), offset),
-                _ => Ok(None),
-            }
-        });
-        match found {
-            Ok(Some(found)) => reply.offset(found.cast_signed()),
-            Ok(None) => reply.error(Errno::ENXIO),
+        match self
+            .answers
+            .seek(Ino(ino.0), offset, whence.cast_unsigned())
+        {
+            Ok(found) => reply.offset(found),
             Err(errno) => reply.error(errno),
         }
     }
@@ -324,7 +268,7 @@ impl Filesystem for Adapter {
         _: u32,
         reply: ReplyIoctl,
     ) {
-        self.counters.count(Operation::Ioctl);
+        self.answers.count(Operation::Ioctl);
         reply.error(Errno::ENOTTY);
     }
 

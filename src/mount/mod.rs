@@ -7,9 +7,10 @@
 //! - [`RequestCounts`] are the requests that the kernel sent, by [`Operation`], and [`FaultCounts`] those that failed;
 //! - [`unmount`] takes any image off its directory;
 //! - [`Signals`] lets the usual signals end a mount;
+//! - [`Transport`] is what carries requests and answers: a device, or rings of shared memory;
 //! - [`Sandbox`] is what a process that only serves can do without, [`Keeper`] the process that unmounts for it.
 //!
-//! Only the files `adapter`, `answers`, `replies` and `session` name the crate that speaks the protocol.
+//! Only `adapter`, `answers`, `replies`, `session` and `uring` name the crate that speaks the protocol.
 
 mod adapter;
 mod answers;
@@ -23,6 +24,8 @@ mod sandbox;
 mod session;
 mod signals;
 mod statistics;
+mod transport;
+mod uring;
 
 pub use counters::{Operation, RequestCounts};
 pub use faults::FaultCounts;
@@ -31,20 +34,26 @@ pub use options::{ListAttributes, MountOptions, OptionList};
 pub use point::unmount;
 pub use sandbox::Sandbox;
 pub use signals::Signals;
+pub use transport::Transport;
 
 use crate::fs::PackFs;
 use crate::read::Image;
 use crate::{Error, ErrorKind, Result};
 use adapter::Adapter;
+use answers::Answers;
 use counters::Counters;
 use faults::Faults;
+use session::Connection;
 use statistics::{Statistics, StatisticsFile};
 use std::fmt;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
+use uring::{Access, OnFailure, Rings};
 
 /// Read-ahead of a mount in KiB, where we may set it: one request of the largest size.
 ///
@@ -73,18 +82,38 @@ const READ_AHEAD_KIB: u32 = 1024;
 /// # }
 /// ```
 pub fn mount(image: Arc<Image>, directory: &Path, options: &MountOptions) -> Result<Mounted> {
-    options.check_rights()?;
+    options.check()?;
+    if options.transport != Transport::Auto {
+        return mount_over(options.transport, image, directory, options);
+    }
+    if uring::is_offered() && !options.auto_unmount {
+        match mount_over(Transport::Uring, image.clone(), directory, options) {
+            Ok(mounted) => return Ok(mounted),
+            // If it was not for the rings, the same comes up again.
+            Err(error) => log::debug!("not over rings: {error}"),
+        }
+    }
+    mount_over(Transport::Dev, image, directory, options)
+}
+
+fn mount_over(
+    transport: Transport,
+    image: Arc<Image>,
+    directory: &Path,
+    options: &MountOptions,
+) -> Result<Mounted> {
     let directory = point::check(directory)?;
     let stats = options.stats.as_deref().map(StatisticsFile::open);
     let stats = stats.transpose()?;
     let fs = PackFs::new(image.clone(), options.view.clone())?;
     let counters = Arc::new(Counters::new());
     let faults = Arc::new(Faults::new());
-    let adapter = Adapter::new(fs, counters.clone(), faults.clone(), options);
-    let session = session::start(adapter, &directory, options)?;
+    let answers = Arc::new(Answers::new(fs, counters.clone(), faults.clone()));
+    let connection = session::start(&answers, &directory, options, transport)?;
     let service = Arc::new(Service {
         directory,
         image,
+        transport,
         counters,
         faults,
         stats,
@@ -93,6 +122,7 @@ pub fn mount(image: Arc<Image>, directory: &Path, options: &MountOptions) -> Res
     });
     let serving = service.clone();
     let sandbox = options.sandbox.clone();
+    let (ready, is_ready) = channel();
     let thread = std::thread::Builder::new()
         .name("dgfs-session".into())
         .spawn(move || {
@@ -100,14 +130,18 @@ pub fn mount(image: Arc<Image>, directory: &Path, options: &MountOptions) -> Res
             if let Some(sandbox) = sandbox {
                 sandbox.enter();
             }
-            serving.serve(session)
+            serving.serve(connection, &answers, &ready)
         })
         .map_err(|error| Error::new(ErrorKind::Mount, "cannot start a thread").caused_by(error))?;
     // From here on, dropping this unmounts.
-    let mounted = Mounted {
+    let mut mounted = Mounted {
         service,
         thread: Some(thread),
     };
+    if is_ready.recv().is_err() {
+        // It has ended, and unmounted; what it returns says why.
+        mounted.join()?;
+    }
     mounted.service.settle()?;
     Ok(mounted)
 }
@@ -130,6 +164,11 @@ impl Mounted {
         &self.service.image
     }
 
+    /// What carries the requests, which is never [`Transport::Auto`].
+    pub fn transport(&self) -> Transport {
+        self.service.transport
+    }
+
     /// The requests so far.
     pub fn counters(&self) -> RequestCounts {
         self.service.counters.snapshot()
@@ -148,7 +187,7 @@ impl Mounted {
         // It cannot be set already: whoever did that was in a sandbox where no keeper can be started.
         let _ = self.service.keeper.set(keeper);
         sandbox.enter();
-        sandbox.close();
+        sandbox.close(self.transport());
     }
 
     /// Serves until somebody unmounts. Fails with [`ErrorKind::Mount`] if the kernel broke off the
@@ -207,6 +246,7 @@ impl Drop for Mounted {
 struct Service {
     directory: PathBuf,
     image: Arc<Image>,
+    transport: Transport,
     counters: Arc<Counters>,
     faults: Arc<Faults>,
     stats: Option<StatisticsFile>,
@@ -224,18 +264,57 @@ impl fmt::Debug for Service {
 }
 
 impl Service {
-    /// Answers requests until the mount is gone.
-    fn serve(&self, session: fuser::Session<Adapter>) -> Result<()> {
-        let outcome = session.run();
+    /// Answers requests until the mount is gone. Says `ready` when all threads that the kernel waits for are there.
+    fn serve(
+        self: &Arc<Self>,
+        connection: Connection,
+        answers: &Arc<Answers>,
+        ready: &Sender<()>,
+    ) -> Result<()> {
+        let threads = match self.start_rings(connection.rings, &connection.session, answers) {
+            Ok(threads) => threads,
+            Err(error) => {
+                self.is_over.store(true, Ordering::Release);
+                session::give_up(&self.directory);
+                let what = "transport=uring: the kernel does not take the rings";
+                return Err(Error::new(ErrorKind::Mount, what).caused_by(error));
+            }
+        };
+        // Whoever waits for it is there.
+        let _ = ready.send(());
+        let outcome = connection.session.run();
+        for thread in threads {
+            // It ends with the mount, and has reported what it had to.
+            let _ = thread.join();
+        }
         self.is_over.store(true, Ordering::Release);
         self.write_stats();
-        outcome.map_err(|error| {
-            // Ends what is left of the mount, if the kernel has not.
-            let _ = self.detach(true);
-            Error::new(ErrorKind::Mount, "the connection with the kernel broke off")
-                .at_path(&self.directory)
-                .caused_by(error)
-        })
+        outcome.map_err(|error| self.broken(&error))
+    }
+
+    /// Starts the threads that answer over rings, if there are any.
+    fn start_rings(
+        self: &Arc<Self>,
+        rings: Option<(Rings, Access)>,
+        session: &fuser::Session<Adapter>,
+        answers: &Arc<Answers>,
+    ) -> io::Result<Vec<JoinHandle<()>>> {
+        let Some((rings, access)) = rings else {
+            return Ok(Vec::new());
+        };
+        let service = self.clone();
+        let on_failure: OnFailure = Arc::new(move |error| log::error!("{}", service.broken(error)));
+        let device = session.as_fd().try_clone_to_owned()?;
+        rings.start(device, answers, access, &on_failure)
+    }
+
+    /// Ends what is left of the mount, if the kernel has not, when it can be served no longer.
+    fn broken(&self, error: &io::Error) -> Error {
+        let _ = self.detach(true);
+        let reason = io::Error::new(error.kind(), error.to_string());
+        Error::new(ErrorKind::Mount, "the connection with the kernel broke off")
+            .at_path(&self.directory)
+            .caused_by(reason)
     }
 
     /// Takes the image off its directory, or lets the keeper do it.
@@ -272,6 +351,7 @@ impl Service {
     fn write_stats(&self) {
         if let Some(file) = &self.stats {
             file.write(&Statistics {
+                transport: self.transport,
                 requests: self.counters.snapshot(),
                 faults: self.faults.counts(),
                 image: self.image.counters(),

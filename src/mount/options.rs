@@ -1,6 +1,7 @@
 //! The options of a mount, and how `-o` spells them.
 
 use super::sandbox::Sandbox;
+use super::transport::Transport;
 use crate::fs;
 use crate::{Error, ErrorKind, Result};
 use std::ffi::{OsStr, OsString};
@@ -27,8 +28,11 @@ pub enum ListAttributes {
     reason = "each is an independent switch of mount(8)"
 )]
 pub struct MountOptions {
+    /// What carries requests and answers.
+    pub transport: Transport,
     /// Threads that answer requests; as many as there are processors, at least 2, if not given.
-    /// More help where a slow device makes each of them wait.
+    /// More help where a slow device makes each of them wait. With rings, each processor has equally many: two if
+    /// not given.
     pub threads: Option<usize>,
     /// Give each thread a queue of its own in the kernel, where the system allows it.
     pub clone_fd: bool,
@@ -36,7 +40,9 @@ pub struct MountOptions {
     pub allow_other: bool,
     /// Let root in, besides the user who mounts.
     pub allow_root: bool,
-    /// Unmount also when this process dies without a chance to do so. Needs `fusermount3`.
+    /// Unmount also when this process dies without a chance to do so. Needs `fusermount3`, and goes over the device:
+    /// rings outlive the process by some milliseconds, and `fusermount3` leaves alone a mount that it does not find
+    /// dead at once.
     pub auto_unmount: bool,
     /// What lists of mounts name as the source; `dgfs` if not given.
     pub fsname: Option<String>,
@@ -63,6 +69,7 @@ pub struct MountOptions {
 impl Default for MountOptions {
     fn default() -> Self {
         Self {
+            transport: Transport::default(),
             threads: None,
             clone_fd: true,
             allow_other: false,
@@ -83,8 +90,13 @@ impl Default for MountOptions {
 }
 
 impl MountOptions {
-    /// Fails with [`ErrorKind::Mount`] if this user may not ask for some of the options.
-    pub(super) fn check_rights(&self) -> Result<()> {
+    /// Fails with [`ErrorKind::Mount`] if this user may not ask for some of the options, or nobody for both of two.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.auto_unmount && self.transport == Transport::Uring {
+            let what =
+                "option auto_unmount does not go with transport=uring; leave one of them out";
+            return Err(Error::new(ErrorKind::Mount, what));
+        }
         if rustix::process::geteuid().is_root() {
             return Ok(());
         }
@@ -180,6 +192,7 @@ impl OptionList {
                 }
                 mount.threads = Some(threads);
             }
+            ("transport", Some(value)) => mount.transport = transport(value)?,
             ("clone_fd", None) => mount.clone_fd = true,
             ("no_clone_fd", None) => mount.clone_fd = false,
             ("allow_other", None) => mount.allow_other = true,
@@ -242,6 +255,7 @@ const THREADS_MAX: usize = 1024;
 
 /// Options that make no sense without a value.
 const WITH_VALUE: &[&str] = &[
+    "transport",
     "threads",
     "fsname",
     "subdir",
@@ -304,6 +318,20 @@ fn list_attributes(value: &[u8]) -> Result<ListAttributes> {
     }
 }
 
+fn transport(value: &[u8]) -> Result<Transport> {
+    match value {
+        b"auto" => Ok(Transport::Auto),
+        b"dev" => Ok(Transport::Dev),
+        b"uring" => Ok(Transport::Uring),
+        _ => {
+            let value = String::from_utf8_lossy(value);
+            Err(refused(format!(
+                "option transport={value}: neither auto nor dev nor uring"
+            )))
+        }
+    }
+}
+
 fn path(name: &str, value: &[u8]) -> Result<PathBuf> {
     if value.is_empty() {
         return Err(refused(format!("option {name}= lacks a path")));
@@ -348,13 +376,14 @@ mod tests {
     #[test]
     fn options_reach_their_place() {
         let list = parse(
-            "threads=3,allow_other,auto_unmount,fsname=a\\,b,subdir=x/y,uid=7,gid=8,suid,dev,noexec,\
+            "transport=uring,threads=3,allow_other,auto_unmount,fsname=a\\,b,subdir=x/y,uid=7,gid=8,suid,dev,noexec,\
              no_default_permissions,readdirplus=auto,stats=/s,cache=3M,data=/v0,data=/v1,log=/l,no_clone_fd,no_sandbox,noacl,\
              volume_cache",
         )
         .unwrap();
         let expected = OptionList {
             mount: MountOptions {
+                transport: Transport::Uring,
                 threads: Some(3),
                 clone_fd: false,
                 allow_other: true,
@@ -400,6 +429,8 @@ mod tests {
             ("cache=20000000T", "cache"),
             ("stats=", "stats"),
             ("readdirplus=maybe", "readdirplus=maybe"),
+            ("transport=pigeon", "transport=pigeon"),
+            ("transport", "lacks its value"),
         ];
         for (list, named) in cases {
             let error = parse(list).unwrap_err();

@@ -1,10 +1,13 @@
 //! The connection with the kernel: mounting by ourselves or through `fusermount3`.
 
-use super::adapter::Adapter;
+use super::adapter::{self, Adapter};
+use super::answers::Answers;
 use super::options::MountOptions;
 use super::point;
+use super::transport::Transport;
+use super::uring::{self, Access, Rings};
 use crate::{Error, ErrorKind, Result};
-use fuser::{Config, MountOption, Session, SessionACL};
+use fuser::{Config, InitFlags, MountOption, Session, SessionACL};
 use rustix::mount::MountFlags;
 use std::ffi::CString;
 use std::fmt::Write;
@@ -12,21 +15,33 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::Path;
+use std::sync::Arc;
 
 /// The device that carries the requests.
 const DEVICE: &str = "/dev/fuse";
 
-/// Mounts `adapter` on `directory`, an absolute path, and agrees with the kernel on the protocol.
+/// A mount that nothing answers for yet.
+#[derive(Debug)]
+pub(super) struct Connection {
+    /// What serves `/dev/fuse`.
+    pub(super) session: Session<Adapter>,
+    /// What shall serve the rest, if that was agreed on, and whom.
+    pub(super) rings: Option<(Rings, Access)>,
+}
+
+/// Mounts on `directory`, an absolute path, and agrees with the kernel on the protocol. Fails if `transport` wants rings
+/// and there are none.
 pub(super) fn start(
-    adapter: Adapter,
+    answers: &Arc<Answers>,
     directory: &Path,
     options: &MountOptions,
-) -> Result<Session<Adapter>> {
-    let device = File::options()
-        .read(true)
-        .write(true)
-        .open(DEVICE)
-        .map_err(unavailable)?;
+    transport: Transport,
+) -> Result<Connection> {
+    let rings = rings(options, transport)?;
+    let mut wanted = adapter::wanted(answers.image(), options);
+    if rings.is_some() {
+        wanted |= InitFlags::FUSE_OVER_IO_URING;
+    }
     let acl = if options.allow_other {
         SessionACL::All
     } else if options.allow_root || options.auto_unmount {
@@ -37,18 +52,69 @@ pub(super) fn start(
     };
     let mut config = Config::default();
     config.acl = acl;
-    config.n_threads = Some(options.threads.unwrap_or_else(default_threads));
     config.clone_fd = options.clone_fd;
+    config.n_threads = Some(match rings {
+        Some(_) => 1,
+        None => options.threads.unwrap_or_else(default_threads),
+    });
+    let session = connect(
+        Adapter::new(answers.clone(), wanted),
+        directory,
+        options,
+        config,
+    )?;
+    let access = Access {
+        acl,
+        owner: rustix::process::geteuid().as_raw(),
+    };
+    if rings.is_some() && !answers.agreed(InitFlags::FUSE_OVER_IO_URING) {
+        give_up(directory);
+        return Err(Error::new(ErrorKind::Mount, NOT_OFFERED).at_path(directory));
+    }
+    Ok(Connection {
+        session,
+        rings: rings.map(|rings| (rings, access)),
+    })
+}
 
+/// The rings to offer to the kernel, if there shall be any.
+fn rings(options: &MountOptions, transport: Transport) -> Result<Option<Rings>> {
+    if transport != Transport::Uring {
+        return Ok(None);
+    }
+    if !uring::is_offered() {
+        return Err(Error::new(ErrorKind::Mount, NOT_OFFERED));
+    }
+    Rings::prepare(options.threads)
+        .map(Some)
+        .map_err(|error| Error::new(ErrorKind::Mount, NO_RINGS).caused_by(error))
+}
+
+/// What to do when there are no rings.
+const NOT_OFFERED: &str = "transport=uring: the kernel does not offer it; it takes Linux 6.14 and, as root, \
+     echo Y > /sys/module/fuse/parameters/enable_uring";
+const NO_RINGS: &str =
+    "transport=uring: this system allows no io_uring; see sysctl kernel.io_uring_disabled";
+
+/// Mounts by ourselves or through the helper.
+fn connect(
+    adapter: Adapter,
+    directory: &Path,
+    options: &MountOptions,
+    mut config: Config,
+) -> Result<Session<Adapter>> {
+    let device = File::options()
+        .read(true)
+        .write(true)
+        .open(DEVICE)
+        .map_err(unavailable)?;
+    let acl = config.acl;
     // Only the helper can stay behind to unmount after our death.
     if !options.auto_unmount {
         match mount_directly(&device, directory, acl, options) {
             Ok(()) => {
                 return Session::from_fd(adapter, device.into(), acl, config).map_err(|error| {
-                    // Without a server behind it, the mount would only be in the way.
-                    if let Err(error) = point::detach(directory, true) {
-                        log::warn!("{}: cannot unmount: {error}", directory.display());
-                    }
+                    give_up(directory);
                     refused(directory, &error)
                 });
             }
@@ -58,6 +124,13 @@ pub(super) fn start(
     }
     config.mount_options = helper_options(options);
     Session::new(adapter, directory, &config).map_err(|error| refused(directory, &error))
+}
+
+/// Takes off a mount that has no server behind it and would only be in the way.
+pub(super) fn give_up(directory: &Path) {
+    if let Err(error) = point::detach(directory, true) {
+        log::warn!("{}: cannot unmount: {error}", directory.display());
+    }
 }
 
 /// One thread for each processor, and a second in any case, so that one that waits for a device does

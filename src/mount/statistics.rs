@@ -2,6 +2,7 @@
 
 use super::counters::RequestCounts;
 use super::faults::FaultCounts;
+use super::transport::Transport;
 use crate::read::Counters;
 use crate::{Error, Result};
 use serde::Serialize;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 /// What the file says, as JSON.
 #[derive(Debug, Serialize)]
 pub(super) struct Statistics {
+    pub(super) transport: Transport,
     pub(super) requests: RequestCounts,
     pub(super) faults: FaultCounts,
     pub(super) image: Counters,

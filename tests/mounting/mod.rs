@@ -17,15 +17,28 @@ use std::time::{Duration, Instant};
 /// The program under test.
 pub(crate) const DGFS: &str = env!("CARGO_BIN_EXE_dgfs");
 
-/// Whether this machine lets us mount; if not, says which test was left out.
+/// What says which transport the tests are about: `uring`, or nothing if any will do. `tools/with_rings` sets it.
+const TRANSPORT: &str = "DGFS_TEST_TRANSPORT";
+
+/// Whether this machine lets us mount, and over the transport that is asked for; if not, says which test was left out.
 pub(crate) fn can_mount(test: &str) -> bool {
     let is_root = rustix::process::geteuid().is_root();
     let has_device = Path::new("/dev/fuse").exists();
-    if is_root && has_device {
-        return true;
+    if !is_root || !has_device {
+        println!("SKIPPED {test}: needs root and /dev/fuse");
+        return false;
     }
-    println!("SKIPPED {test}: needs root and /dev/fuse");
-    false
+    let wants_rings = std::env::var(TRANSPORT).is_ok_and(|transport| transport == "uring");
+    if wants_rings && !offers_rings() {
+        println!("SKIPPED {test}: the kernel does not offer FUSE over io_uring");
+        return false;
+    }
+    true
+}
+
+/// Whether the kernel takes rings for FUSE, as `tools/with_rings` makes it.
+pub(crate) fn offers_rings() -> bool {
+    fs::read("/sys/module/fuse/parameters/enable_uring").is_ok_and(|value| value.starts_with(b"Y"))
 }
 
 /// Whether `program` is installed; if not, says which test was left out.

@@ -19,11 +19,14 @@ mod system_calls;
     target_arch = "riscv64"
 )))]
 mod system_calls {
-    pub(super) fn filter() -> std::io::Result<seccompiler::BpfProgram> {
+    use super::Transport;
+
+    pub(super) fn filter(_: Transport) -> std::io::Result<seccompiler::BpfProgram> {
         Err(std::io::ErrorKind::Unsupported.into())
     }
 }
 
+use super::transport::Transport;
 use crate::read::Image;
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, PathBeneath, PathFd, Ruleset, RulesetAttr,
@@ -93,12 +96,12 @@ impl Sandbox {
     }
 
     /// Takes from all threads of the process new privileges and every system call but those that serving needs:
-    /// it can start no program, reach no network and open nothing for writing.
-    pub fn close(&self) {
+    /// it can start no program, reach no network and open nothing for writing. Those that `transport` takes are left.
+    pub fn close(&self, transport: Transport) {
         if let Err(errno) = rustix::thread::set_no_new_privs(true) {
             log::debug!("new privileges are not given up: {errno}");
         }
-        let closed = system_calls::filter().and_then(|filter| {
+        let closed = system_calls::filter(transport).and_then(|filter| {
             seccompiler::apply_filter_all_threads(&filter).map_err(io::Error::other)
         });
         if let Err(error) = closed {
@@ -205,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_thread_can_open_read_only_and_start_nothing() {
-        let Ok(filter) = system_calls::filter() else {
+        let Ok(filter) = system_calls::filter(Transport::Dev) else {
             println!("SKIPPED a_thread_can_open_read_only_and_start_nothing: no filter here");
             return;
         };

@@ -1,5 +1,6 @@
 //! The system calls that a serving process may make.
 
+use super::Transport;
 use rustix::fs::OFlags;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
@@ -91,13 +92,17 @@ const PROTECTION: u8 = 2;
 
 /// The filter for this architecture. Other calls fail with `EPERM`, so that one that a later C library makes ends a
 /// request rather than the process.
-pub(super) fn filter() -> io::Result<BpfProgram> {
+pub(super) fn filter(transport: Transport) -> io::Result<BpfProgram> {
     let changing = OFlags::RDWR | OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED
         .iter()
         .chain(ALLOWED_HERE)
         .map(|call| (*call, Vec::new()))
         .collect();
+    if transport == Transport::Uring {
+        // The rings there are take no commands but those of FUSE, and others cannot be made.
+        rules.insert(libc::SYS_io_uring_enter, Vec::new());
+    }
     rules.insert(
         libc::SYS_openat,
         without(OPENAT_FLAGS, changing.bits().into())?,

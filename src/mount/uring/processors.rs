@@ -1,0 +1,93 @@
+//! The processors that this machine has or might get, each of which has a queue of requests.
+
+use rustix::thread::CpuSet;
+use std::io;
+
+/// Processors that might ever be there, and those that are.
+const POSSIBLE: &str = "/sys/devices/system/cpu/possible";
+const ONLINE: &str = "/sys/devices/system/cpu/online";
+
+/// The numbers of a machine's processors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Processors {
+    /// How many the kernel reckons with; there are as many queues.
+    pub(super) possible: u16,
+    /// Those that run.
+    online: Vec<u16>,
+}
+
+impl Processors {
+    /// Asks the kernel.
+    pub(super) fn of_this_machine() -> io::Result<Self> {
+        let read = |path| parse(&std::fs::read_to_string(path)?);
+        let possible = read(POSSIBLE)?;
+        Ok(Self {
+            possible: u16::try_from(possible.len()).map_err(io::Error::other)?,
+            online: read(ONLINE)?,
+        })
+    }
+
+    /// Whether the processor of this number runs.
+    pub(super) fn is_online(&self, number: u16) -> bool {
+        self.online.contains(&number)
+    }
+
+    /// How many run.
+    pub(super) fn running(&self) -> usize {
+        self.online.len()
+    }
+}
+
+/// Binds the calling thread to a processor.
+pub(super) fn bind(number: u16) -> rustix::io::Result<()> {
+    let number = usize::from(number);
+    if number >= CpuSet::MAX_CPU {
+        return Err(rustix::io::Errno::INVAL);
+    }
+    let mut set = CpuSet::new();
+    set.set(number);
+    rustix::thread::sched_setaffinity(None, &set)
+}
+
+/// Numbers and ranges of them, separated by commas.
+fn parse(list: &str) -> io::Result<Vec<u16>> {
+    let wrong = || io::Error::new(io::ErrorKind::InvalidData, "no list of processors");
+    let number = |text: &str| text.parse::<u16>().map_err(|_| wrong());
+    let mut numbers = Vec::new();
+    for part in list.trim().split(',') {
+        match part.split_once('-') {
+            Some((from, to)) => numbers.extend(number(from)?..=number(to)?),
+            None => numbers.push(number(part)?),
+        }
+    }
+    Ok(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_numbers_and_ranges() {
+        assert_eq!(parse("0\n").unwrap(), [0]);
+        assert_eq!(parse("0-3\n").unwrap(), [0, 1, 2, 3]);
+        assert_eq!(parse("0-1,4,6-7").unwrap(), [0, 1, 4, 6, 7]);
+        for wrong in ["", "a", "0-", "0,,1", "70000"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_thread_stays_where_it_is_bound() {
+        std::thread::spawn(|| {
+            let before = rustix::thread::sched_getaffinity(None).unwrap();
+            let allowed = (0..CpuSet::MAX_CPU).rfind(|number| before.is_set(*number));
+            bind(u16::try_from(allowed.unwrap()).unwrap()).unwrap();
+            let after = rustix::thread::sched_getaffinity(None).unwrap();
+            assert_eq!((after.count(), after.is_set(allowed.unwrap())), (1, true));
+        })
+        .join()
+        .unwrap();
+        assert!(bind(u16::MAX).is_err());
+    }
+}
