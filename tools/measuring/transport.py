@@ -10,6 +10,8 @@ from .commands import Failed
 from .tables import Table, median
 
 LARGE_BYTES = 1 << 30
+SWITCH = "/sys/module/fuse/parameters/enable_uring"
+TRANSPORTS = ("dev", "uring")
 PLACEMENTS = {"same": ([0], {0}), "apart": ([0], {1}), "free": ([], None)}
 
 
@@ -122,6 +124,66 @@ def cycles(programs, forms, names, count, niceness, repeats):
     return table
 
 
+def transports(programs, cleanup, form, names, count, niceness, repeats):
+    """Cold cycles of dgfs over /dev/fuse and over rings, one and two clients, medians; None where there are no rings."""
+    if not offer_rings(cleanup):
+        return None
+    # Clients' processors, and the daemon's if it is bound; with rings each of its threads is bound by itself.
+    cases = {
+        "dev": (("1, same processor", 1, [0], {0}), ("1, free", 1, [], None), ("2, one processor each", 2, [0, 1], None)),
+        "uring": (("1, same processor", 1, [0], None), ("1, free", 1, [], None), ("2, one processor each", 2, [0, 1], None)),
+    }
+    usual, results = form.mount_options, {}
+    for _ in range(repeats):
+        for transport in TRANSPORTS:
+            form.mount_options = f"{usual},transport={transport}"
+            for case, clients, cpus, server in cases[transport]:
+                form.mount()
+                warm_sources(form, names, programs, count)
+                if server:
+                    commands.bind(form.pid, server)
+                served = commands.cpu_seconds(form.pid)
+                answer = programs.read(
+                    "files", names, form.mount_point, "--count", count, "--clients", clients, cpus=cpus,
+                    niceness=niceness,
+                )
+                answer["server_us"] = (commands.cpu_seconds(form.pid) - served) / answer["operations"] * 1e6
+                answer["client_us"] = answer["cpu_seconds"] / answer["operations"] * 1e6
+                results.setdefault((case, transport), []).append(answer)
+                form.unmount()
+    form.mount_options = usual
+    cleanup.undo(SWITCH)
+    table = Table(
+        f"Cold cycles of open, read, close over each transport: {count:,} files, medians of {repeats}",
+        "clients", "transport", "files/s", "p50 us", "CPU us client", "server", "files/s: ratio to dev", "best against best",
+    )
+    for (case, transport), answers in sorted(results.items()):
+        mine, others = ([answer["per_second"] for answer in results[case, name]] for name in (transport, "dev"))
+        table.add(
+            case, transport, median(mine),
+            *(median([answer[key] for answer in answers]) for key in ("p50_us", "client_us", "server_us")),
+            median(mine) / median(others), max(mine) / max(others),
+        )
+    return table
+
+
+def offer_rings(cleanup):
+    """Makes the kernel offer FUSE over io_uring until the clean-up; whether it can."""
+    try:
+        with open(SWITCH, encoding="ascii") as file:
+            before = file.read()
+        cleanup.add(SWITCH, lambda: switch_rings(before))
+        switch_rings("Y")
+    except OSError:
+        return False
+    return True
+
+
+def switch_rings(value):
+    with open(SWITCH, "w", encoding="ascii") as file:
+        file.write(value)
+
+
 def warm_sources(form, names, programs, count):
     """Makes the directories known, and brings what the daemon reads into the page cache, past the mount."""
     if not getattr(form, "hosts", None):
@@ -129,7 +191,8 @@ def warm_sources(form, names, programs, count):
     programs.read("files", names, form.mount_point, "--count", count)
     pid_bound = os.sched_getaffinity(form.pid)
     form.remount_daemon()
-    commands.bind(form.pid, pid_bound)
+    if len(pid_bound) < os.cpu_count():
+        commands.bind(form.pid, pid_bound)
     for path in (form.index, form.data):
         programs.read("stream", path)
 
@@ -164,6 +227,15 @@ def stream(programs, cleanup, work, dgfs_kind, niceness, repeats):
         measure("dgfs, volume in the page cache", os.path.join(form.mount_point, "large"), form.pid)
         measure("dgfs, again", os.path.join(form.mount_point, "large"), form.pid)
         form.unmount()
+        if offer_rings(cleanup):
+            usual, form.mount_options = form.mount_options, f"{form.mount_options},transport=uring"
+            form.mount()
+            measure("dgfs over rings, volume cold", os.path.join(form.mount_point, "large"), form.pid)
+            form.remount_daemon()
+            measure("dgfs over rings, volume in the page cache", os.path.join(form.mount_point, "large"), form.pid)
+            form.unmount()
+            form.mount_options = usual
+            cleanup.undo(SWITCH)
         null.mount()
         measure("null", os.path.join(null.mount_point, "large"), null.pid)
         measure("null, again", os.path.join(null.mount_point, "large"), null.pid)
