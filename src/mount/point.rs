@@ -42,9 +42,7 @@ pub(super) fn check(directory: &Path) -> Result<PathBuf> {
                 "the mount point does not exist; create it with mkdir".into(),
             ));
         }
-        Err(error) if error.kind() == io::ErrorKind::NotConnected => {
-            return Err(lost());
-        }
+        Err(error) if is_lost(&error) => return Err(lost()),
         Err(error) => return Err(Error::io(directory, "use as mount point", error)),
     };
     if !metadata.is_dir() {
@@ -57,7 +55,7 @@ pub(super) fn check(directory: &Path) -> Result<PathBuf> {
         // Attributes may come from memory; totals have to be asked for.
         Some(line)
             if line.fs_type == FS_TYPE
-                && rustix::fs::statvfs(&directory).err() == Some(rustix::io::Errno::NOTCONN) =>
+                && rustix::fs::statvfs(&directory).is_err_and(|errno| is_lost(&errno.into())) =>
         {
             Err(lost())
         }
@@ -67,6 +65,14 @@ pub(super) fn check(directory: &Path) -> Result<PathBuf> {
         ))),
         _ => Ok(directory),
     }
+}
+
+/// Whether a mount failed to answer because nobody serves it; a request that waited when its server died was aborted.
+fn is_lost(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotConnected | io::ErrorKind::ConnectionAborted
+    )
 }
 
 /// Takes an image off a directory. `lazily` hides it at once and ends it when its last user leaves;
@@ -79,7 +85,7 @@ pub fn unmount(directory: &Path, lazily: bool) -> Result<()> {
     // A mount without its server cannot be resolved; its parent can.
     let absolute = match directory.canonicalize() {
         Ok(absolute) => absolute,
-        Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+        Err(error) if is_lost(&error) => {
             std::path::absolute(directory).map_err(|e| Error::io(directory, "resolve", e))?
         }
         Err(error) => return Err(Error::io(directory, "resolve", error)),
