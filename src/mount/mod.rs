@@ -143,7 +143,29 @@ fn mount_over(
         mounted.join()?;
     }
     mounted.service.settle()?;
+    prepare(mounted.image(), options);
     Ok(mounted)
+}
+
+/// Has the parts of the index read that the first lookups will need, beside serving them.
+fn prepare(image: &Arc<Image>, options: &MountOptions) {
+    if image.ask_for_index() {
+        return;
+    }
+    let (image, sandbox) = (image.clone(), options.sandbox.clone());
+    let thread = std::thread::Builder::new().name("dgfs-upper".into());
+    let started = thread.spawn(move || {
+        if let Some(sandbox) = sandbox {
+            sandbox.enter();
+        }
+        // Whoever needs what cannot be read will be told.
+        if let Err(error) = image.ask_for_upper_levels() {
+            log::debug!("not read ahead: {error}");
+        }
+    });
+    if let Err(error) = started {
+        log::debug!("cannot start a thread: {error}");
+    }
 }
 
 /// An image that is mounted. Dropping it unmounts.

@@ -6,7 +6,7 @@ use super::{Image, Node};
 const WINDOW: u64 = 8 << 20;
 
 /// Bytes of one request: Linux cuts longer ones at the read-ahead of the device, which is rarely less.
-const STEP: usize = 128 << 10;
+pub(super) const STEP: u64 = 128 << 10;
 
 /// How far contents were asked for in advance. Volumes are opened for random reads, so that a small file costs
 /// one small read; a reader of everything is better off with this.
@@ -29,9 +29,11 @@ impl ReadAhead {
         };
         let start = self.asked.max(position);
         let end = position.saturating_add(WINDOW).min(volume.span.end);
-        for at in (start..end).step_by(STEP) {
+        let mut at = start;
+        while at < end {
             let offset = at.saturating_sub(volume.span.start);
-            volume.part.will_need(offset, (end - at).min(STEP as u64));
+            volume.part.will_need(offset, (end - at).min(STEP));
+            at = at.saturating_add(STEP);
         }
         self.asked = end;
     }

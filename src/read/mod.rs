@@ -22,6 +22,7 @@ mod remains;
 mod reopening;
 mod streams;
 mod tree;
+mod upper;
 mod verify;
 
 pub use ahead::ReadAhead;
@@ -297,7 +298,16 @@ impl Image {
             return Ok(None);
         }
         let (first, end) = (children.first, children.end());
-        let leaf = tree::descend(&self.store, |inner| inner.find_in_run(first, end, name))?;
+        let (number, expected) =
+            tree::leaf_number(&self.store, |inner| inner.find_in_run(first, end, name))?;
+        let ask = || {
+            let around = self.pages_around(children);
+            if around.contains(&number) {
+                self.ask_for(&around);
+            }
+        };
+        let page = self.store.leaf_after(number, expected, ask)?;
+        let leaf = Leaf { number, page };
         let page_end = leaf.page.first_ordinal + leaf.page.len() as u64;
         let low = leaf.index_of(first.max(leaf.page.first_ordinal));
         let high = end.min(page_end).checked_sub(leaf.page.first_ordinal);

@@ -117,10 +117,21 @@ impl PageStore {
 
     /// Leaf page `number`, from the cache or the device.
     pub(super) fn leaf(&self, number: u64, expected: Option<Expected>) -> Result<Arc<LeafPage>> {
+        self.leaf_after(number, expected, || {})
+    }
+
+    /// As [`Self::leaf`]; calls `before` if the page is not in the cache.
+    pub(super) fn leaf_after(
+        &self,
+        number: u64,
+        expected: Option<Expected>,
+        before: impl FnOnce(),
+    ) -> Result<Arc<LeafPage>> {
         if number == 0 || number > self.header.leaf_pages {
             return Err(self.corrupt(number, "page number is not that of a leaf page"));
         }
         let page = self.leaves.get_or_insert_with(&number, || {
+            before();
             self.load(number, |page| {
                 LeafPage::open(page, &self.table, self.header.chunk_shift).map(Arc::new)
             })
