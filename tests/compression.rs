@@ -5,6 +5,7 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
     reason = "a test that cannot be prepared has failed; numbers are small"
 )]
 
@@ -299,10 +300,114 @@ fn what_cannot_be_is_refused() {
         ["--chunk", "100K"],
         ["--chunk", "2K"],
         ["--chunk", "32M"],
+        ["--dict", "2M"],
+        ["--dict", "100"],
     ] {
         let (source, image) = (scene.source(), scene.image());
         let ran = dgfs(&[&"pack", &options[0], &options[1], &source, &image]);
         assert_eq!(ran.code, Some(2), "{options:?}");
         assert!(!image.exists());
+    }
+}
+
+/// Many small files of two kinds that resemble each other, and noise that resembles nothing.
+fn many_alike(root: &Path) {
+    let mut numbers = Numbers(11);
+    for number in 0..1500 {
+        let (a, b, c) = (numbers.next(), numbers.next() % 100_000, numbers.next() % 7);
+        let record = format!(
+            "{{\"identity\": \"{a:016x}\", \"kind\": \"measurement\", \"unit\": \"millibar\",\n  \
+             \"value\": {b}, \"station\": {{\"name\": \"station {c}\", \"operator\": \"nobody\"}}}}\n"
+        );
+        fs::write(root.join(format!("{number}.json")), record).unwrap();
+        let page = format!(
+            "<!DOCTYPE html><html><head><title>Page {b}</title><link rel=\"stylesheet\" \
+             href=\"style.css\"></head><body class=\"page\"><h1>{a}</h1><p>Read on.</p></body></html>\n"
+        );
+        fs::write(root.join(format!("{number}.html")), page).unwrap();
+        fs::write(root.join(format!("{number}.jpg")), numbers.noise(300)).unwrap();
+    }
+}
+
+#[test]
+fn small_files_that_resemble_each_other_share_dictionaries() {
+    let scene = Scene::new(many_alike);
+    let stored = |image: &Image| image.header().stored_bytes;
+    let alone = pack(&scene, "alone", &["--compress", "zstd:9", "--dict", "none"]);
+    let auto = pack(&scene, "auto", &["--compress", "zstd:9"]);
+    let little = pack(&scene, "little", &["--compress", "zstd:9", "--dict", "1K"]);
+    // Two thirds of the files compress; the noise stays.
+    let noise = 1500 * 304;
+    let ratio = (stored(&auto) - noise) as f64 / (stored(&alone) - noise) as f64;
+    assert!(ratio < 0.5, "{ratio}");
+    assert!(stored(&auto) < stored(&little) && stored(&little) < stored(&alone));
+    let codecs = auto.codecs().unwrap();
+    let notes: Vec<_> = codecs.into_iter().filter_map(|codec| codec.note).collect();
+    assert_eq!(notes.len(), 3);
+    for (note, label) in notes.iter().skip(1).zip([b".html", b".json"]) {
+        assert_eq!((note.files, &*note.label), (1500, &label[..]));
+        assert!(note.stored_bytes * 2 < note.plain_bytes);
+    }
+    let info = dgfs(&[&"info", &scene.at("auto")]).fine();
+    assert!(
+        info.text().contains("for .json: 1500 files"),
+        "{}",
+        info.text()
+    );
+    for image in [&alone, &auto, &little] {
+        let mut scratch = Vec::new();
+        for entry in fs::read_dir(scene.source()).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().as_encoded_bytes();
+            let node = image.lookup(name).unwrap().unwrap();
+            let read = image.read_at(&node, 0, usize::MAX, &mut scratch).unwrap();
+            assert!(read == fs::read(&path).unwrap(), "{}", path.display());
+        }
+    }
+    // The same bytes from one thread with little memory.
+    drop(pack(
+        &scene,
+        "one",
+        &["--compress", "zstd:9", "--threads", "1", "--memory", "16M"],
+    ));
+    for (a, b) in [("auto", "one"), ("auto.data", "one.data")] {
+        assert!(
+            fs::read(scene.at(a)).unwrap() == fs::read(scene.at(b)).unwrap(),
+            "{a}"
+        );
+    }
+    // Damage to a dictionary concerns its files alone, and the copy of the index heals it.
+    let header = auto.header();
+    let at = header.section(5).unwrap().offset;
+    flip(&scene.at("auto"), at + 100);
+    let ran = dgfs(&[&"cat", &scene.at("auto"), &"7.html"]);
+    assert_ne!(ran.code, Some(0));
+    assert!(ran.err.contains("dictionary"), "{}", ran.err);
+    dgfs(&[&"cat", &scene.at("auto"), &"7.json"]).fine();
+    dgfs(&[&"cat", &scene.at("auto"), &"7.jpg"]).fine();
+    assert_ne!(dgfs(&[&"verify", &scene.at("auto")]).code, Some(0));
+    dgfs(&[&"cat", &scene.at("auto.data"), &"7.html"]).fine();
+    let copy = scene.at("copy");
+    dgfs(&[&"salvage", &"-q", &scene.at("auto"), &copy]);
+    assert_eq!(
+        fs::read(copy.join("7.html")).unwrap(),
+        fs::read(scene.source().join("7.html")).unwrap()
+    );
+    // Without any header, the codecs are found by the checksums of the dictionaries.
+    drop(pack(
+        &scene,
+        "bare",
+        &["--compress", "zstd:9", "--no-index-copy"],
+    ));
+    let mut index = fs::read(scene.at("bare")).unwrap();
+    let footer = index.len() - 4096;
+    index[..4096].fill(0);
+    index[footer..].fill(0);
+    fs::write(scene.at("bare"), index).unwrap();
+    let bare = scene.at("bare copy");
+    dgfs(&[&"salvage", &"-q", &scene.at("bare"), &bare]);
+    for name in ["7.json", "8.html", "9.jpg"] {
+        let source = fs::read(scene.source().join(name)).unwrap();
+        assert!(fs::read(bare.join(name)).unwrap() == source, "{name}");
     }
 }

@@ -329,11 +329,12 @@ impl Sweep {
     }
 }
 
-/// Both images: one with every kind of entry, one with contents of all shapes.
+/// The images: one with every kind of entry, one with contents of all shapes, one with contents as frames.
 fn sweeps() -> Vec<Sweep> {
     vec![
         Sweep::new(images::every_kind::every_kind()),
         Sweep::new(images::chunks::chunks_and_holes()),
+        Sweep::new(images::compressed::compressed()),
     ]
 }
 

@@ -370,3 +370,24 @@ fn documentation_of_this_machine_reads_alike() {
     // Checksums of so many contents would take plain Python a minute.
     Packed::new(python, source, 1).compare_listings();
 }
+
+#[test]
+fn dictionaries_read_alike() {
+    let Some(python) = python("dictionaries_read_alike") else {
+        return;
+    };
+    let source = tempfile::tempdir().unwrap();
+    for number in 0..1200u32 {
+        let text = format!(
+            "name = {number}\nwhat all of these files have in common = a long sentence\nsquare = {}\n",
+            number * number
+        );
+        fs::write(source.path().join(format!("{number}.conf")), text).unwrap();
+    }
+    let packed = Packed::with(python, source.path(), 1, &["--compress", "zstd:5"]);
+    packed.compare();
+    let info = String::from_utf8(packed.dgfs("info", &[])).unwrap();
+    assert!(info.contains("dictionary"), "{info}");
+    let expected = fs::read(source.path().join("77.conf")).unwrap();
+    assert_eq!(packed.cat("77.conf"), expected);
+}

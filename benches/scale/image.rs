@@ -45,9 +45,8 @@ pub(crate) fn build(
     }
     say("added", "");
     let entries = sorter.finish()?;
-    let plan = Plan::compute(&entries, directory, memory / 8, &mut |_| {
-        Err(Error::corrupt("a path came twice"))
-    })?;
+    let mut twice = |_: &dgfs::sort::Record| Err(Error::corrupt("a path came twice"));
+    let plan = Plan::compute(&entries, directory, memory / 8, &mut twice, &mut |_, _| {})?;
     say("planned", "");
 
     let index = directory.join("scale.dgfs");

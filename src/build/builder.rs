@@ -1,6 +1,8 @@
 //! Builds an image from entries in any order.
 
-use super::contents::{Codecs, ContentOptions};
+use super::compression;
+use super::contents::ContentOptions;
+use super::dictionaries::SampleSource;
 use super::identity;
 use super::index::IndexWriter;
 use super::options::{BuildOptions, Compression, Observer, Phase, Progress, Report, report};
@@ -9,15 +11,16 @@ use super::packing::Packing;
 use super::plan::{Plan, Totals};
 use super::primaries::Primaries;
 use super::publish::Publication;
+use super::samples::Reservoir;
 use super::spool::Spool;
 use super::storing::Storing;
 use super::volumes::{ClosedVolumes, VolumeSet};
 use crate::entry::{Kind, Metadata};
 use crate::format::header::Header;
 use crate::format::{MAX_NAME, MAX_TARGET, Uuid};
-use crate::sort::{Content, ImpliedParents, Record, Sorter};
+use crate::sort::{Content, ImpliedParents, Record, Sorted, Sorter};
 use crate::source::{TreeOpener, WalkSummary};
-use crate::{Error, ErrorKind, Result, image};
+use crate::{Error, ErrorKind, Result, descriptors, image};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -223,21 +226,12 @@ impl Builder {
         report(observer, progress)?;
         self.implied.add_ancestors(b"", &mut self.sorter)?;
         let sorted = self.sorter.finish()?;
-        let memory = self.options.memory / 8;
-        let mut repeated = |record: &Record| match self.repeated {
-            Repeated::Refuse => Err(twice(record, ErrorKind::OutOfOrder)),
-            Repeated::Ignore => Ok(()),
-            Repeated::Report => {
-                let error = twice(record, ErrorKind::Source);
-                if self.options.strict {
-                    return Err(error);
-                }
-                observer.problem(&error);
-                self.problems += 1;
-                Ok(())
-            }
-        };
-        let plan = Plan::compute(&sorted, &self.scratch_dir, memory, &mut repeated)?;
+        let mut reservoir = compression::reservoir(&self.options);
+        let directory = &self.scratch_dir;
+        let chosen = reservoir.as_mut();
+        let (options, repeated) = (&self.options, self.repeated);
+        let (plan, met) = plan(&sorted, directory, options, repeated, chosen, observer)?;
+        self.problems += met;
         let totals = plan.totals();
         progress = Progress {
             phase: Phase::Packing,
@@ -248,7 +242,14 @@ impl Builder {
         report(observer, progress)?;
 
         let chunk_shift = self.options.chunk_shift;
-        let codecs = codecs(&self.options)?;
+        let spool = self.spool.finish()?;
+        let threads = self.options.threads.clamp(1, descriptors::most_threads());
+        let from = SampleSource {
+            tree: self.tree.as_ref(),
+            spool: spool.as_deref(),
+            threads,
+        };
+        let (codecs, prepared) = compression::prepare(&self.options, reservoir, &from)?;
         let mut volumes = begin_volumes(&self.publication, &self.options, self.uuid, &totals)?;
         if self.options.reproducible {
             volumes.take_digest();
@@ -271,10 +272,11 @@ impl Builder {
             problems: 0,
             bytes_ahead: 0,
             steps: 0,
+            compression: prepared,
         };
         let contents = ContentOptions {
             root: self.root,
-            spool: self.spool.finish()?,
+            spool,
             memory: self.options.memory / 4,
             strict: self.options.strict,
             codecs: codecs.map(Arc::new),
@@ -287,6 +289,7 @@ impl Builder {
         };
         storing.store((&plan, &sorted), &mut volumes, &mut packing)?;
         let (problems, mut progress) = (self.problems + packing.problems, packing.progress);
+        packing.finish_codecs();
 
         progress.phase = Phase::Publishing;
         report(observer, progress)?;
@@ -327,12 +330,38 @@ fn identify(
     volumes.identify(uuid)
 }
 
-/// What contents are compressed with.
-fn codecs(options: &BuildOptions) -> Result<Option<Codecs>> {
-    match options.compression {
-        Compression::None => Ok(None),
-        Compression::Zstd(level) => Codecs::plain(level).map(Some),
-    }
+/// The first pass over the entries, and how many problems it met; files to train dictionaries on are chosen by the
+/// way.
+fn plan(
+    sorted: &Sorted,
+    scratch_dir: &Path,
+    options: &BuildOptions,
+    repeated: Repeated,
+    mut reservoir: Option<&mut Reservoir>,
+    observer: &mut dyn Observer,
+) -> Result<(Plan, u64)> {
+    let mut problems = 0;
+    let mut repeated = |record: &Record| match repeated {
+        Repeated::Refuse => Err(twice(record, ErrorKind::OutOfOrder)),
+        Repeated::Ignore => Ok(()),
+        Repeated::Report => {
+            let error = twice(record, ErrorKind::Source);
+            if options.strict {
+                return Err(error);
+            }
+            observer.problem(&error);
+            problems += 1;
+            Ok(())
+        }
+    };
+    let mut seen = |record: &Record, ordinal| {
+        if let Some(reservoir) = &mut reservoir {
+            reservoir.offer(record, ordinal);
+        }
+    };
+    let memory = options.memory / 8;
+    let plan = Plan::compute(sorted, scratch_dir, memory, &mut repeated, &mut seen)?;
+    Ok((plan, problems))
 }
 
 /// Volumes for files that come to `totals`.

@@ -14,7 +14,7 @@ use crate::format::inner::Separator;
 use crate::format::leaf::{LeafBuilder, NewEntry, NewTarget};
 use crate::format::volume::{self, Span};
 use crate::format::{
-    MAX_INLINE_TARGET, MAX_LEAF_ENTRIES, PAGE_BYTES, PAGE_SIZE, Uuid, VERSION_MINOR, blob,
+    MAX_INLINE_TARGET, MAX_LEAF_ENTRIES, PAGE_BYTES, PAGE_SIZE, Uuid, VERSION_MINOR, blob, codec,
 };
 use crate::{Error, Result};
 use std::collections::VecDeque;
@@ -127,6 +127,7 @@ pub struct IndexWriter<'f> {
     attributes: AttributeTable,
     blobs: BlobWriter,
     counts: Counts,
+    more_sections: Vec<codec::Section>,
     /// Features of the first class that the entries use.
     features_optional: u64,
     /// Features of the third class that the entries use.
@@ -162,6 +163,7 @@ impl<'f> IndexWriter<'f> {
             attributes: AttributeTable::default(),
             blobs: BlobWriter::new(scratch_dir),
             counts: Counts::default(),
+            more_sections: Vec::new(),
             features_optional: 0,
             features: 0,
         };
@@ -392,6 +394,16 @@ impl<'f> IndexWriter<'f> {
         Ok(())
     }
 
+    /// Adds sections of the index, to be written behind the others.
+    pub fn add_sections(&mut self, sections: Vec<codec::Section>) {
+        self.more_sections.extend(sections);
+    }
+
+    /// Whether any contents are frames.
+    pub fn is_compressed(&self) -> bool {
+        self.features & FEATURE_COMPRESSED != 0
+    }
+
     /// Writes what is left, inner pages, sections, footer and header, and returns the header. `spans` are the
     /// volumes.
     pub fn finish(mut self, spans: &[Span]) -> Result<Header> {
@@ -432,6 +444,10 @@ impl<'f> IndexWriter<'f> {
             });
             at += length;
             self.pad(&mut at)?;
+        }
+        for section in std::mem::take(&mut self.more_sections) {
+            let codec::Section { kind, rows, bytes } = section;
+            self.write_section(kind, rows, &bytes, &mut at, &mut sections)?;
         }
         let counts = self.counts;
         let header = Header {

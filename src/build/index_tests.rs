@@ -59,7 +59,14 @@ fn index_of(model: &Model) -> (Image, Vec<u8>) {
         sorter.add(record).unwrap();
     }
     let tree = sorter.finish().unwrap();
-    let plan = Plan::compute(&tree, scratch.path(), 1 << 20, &mut |_| Ok(())).unwrap();
+    let plan = Plan::compute(
+        &tree,
+        scratch.path(),
+        1 << 20,
+        &mut |_| Ok(()),
+        &mut |_, _| {},
+    )
+    .unwrap();
     let file = tempfile::tempfile().unwrap();
     let mut writer =
         IndexWriter::new(&file, Path::new("x"), scratch.path(), UUID, CHUNK_SHIFT, 3).unwrap();

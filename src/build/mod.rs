@@ -11,7 +11,9 @@ mod blobs;
 mod builder;
 mod chunk_table;
 mod classes;
+mod compression;
 pub mod contents;
+mod dictionaries;
 mod directory_counts;
 pub mod duplicates;
 mod hard_links;
@@ -29,6 +31,7 @@ pub mod plan;
 mod preallocate;
 mod primaries;
 mod publish;
+mod samples;
 mod spool;
 mod storing;
 pub mod volumes;
@@ -37,7 +40,8 @@ pub use builder::{Builder, Contents, NewEntry};
 pub use mode_changes::ModeChanges;
 pub use options::{
     BuildOptions, CHUNK_SHIFTS, Compression, DEFAULT_CHUNK_SHIFT, DEFAULT_INDEX_LEVEL,
-    DEFAULT_MEMORY, Dedup, LogObserver, MIN_MEMORY, Observer, Phase, Progress, Report,
+    DEFAULT_MEMORY, Dedup, DictionarySize, LARGEST_DICTIONARY, LogObserver, MIN_MEMORY, Observer,
+    Phase, Progress, Report, SMALLEST_DICTIONARY,
 };
 pub use order::Order;
 pub use overrides::{NewTime, Overrides};

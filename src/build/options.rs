@@ -46,6 +46,25 @@ pub enum Dedup {
     Files,
 }
 
+/// Which dictionaries compressed contents get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DictionarySize {
+    /// One for each class of files that it pays for, of a size that fits the class.
+    #[default]
+    Auto,
+    /// None.
+    None,
+    /// As `Auto`, but of at most so many bytes each, [`SMALLEST_DICTIONARY`] to
+    /// [`LARGEST_DICTIONARY`].
+    Most(usize),
+}
+
+/// Smallest dictionary that is worth its place, in bytes.
+pub const SMALLEST_DICTIONARY: usize = 1 << 10;
+
+/// Largest dictionary of the format, in bytes.
+pub const LARGEST_DICTIONARY: usize = crate::format::codec::MAX_DICTIONARY as usize;
+
 /// How to build an image.
 #[derive(Debug, Clone)]
 #[expect(
@@ -91,6 +110,8 @@ pub struct BuildOptions {
     pub index_level: i32,
     /// How contents are stored.
     pub compression: Compression,
+    /// Which dictionaries compressed contents get.
+    pub dictionaries: DictionarySize,
     /// Contents are cut in chunks of 2 to the power of this many bytes, each of which is read and
     /// decompressed alone: one of [`CHUNK_SHIFTS`].
     pub chunk_shift: u32,
@@ -117,6 +138,7 @@ impl Default for BuildOptions {
             overrides: Overrides::default(),
             index_level: DEFAULT_INDEX_LEVEL,
             compression: Compression::default(),
+            dictionaries: DictionarySize::default(),
             chunk_shift: DEFAULT_CHUNK_SHIFT,
         }
     }
@@ -149,6 +171,13 @@ impl BuildOptions {
         if let Compression::Zstd(level) = self.compression {
             if !(1..=22).contains(&level) {
                 return wrong(format!("zstd level {level} is not between 1 and 22"));
+            }
+        }
+        if let DictionarySize::Most(size) = self.dictionaries {
+            if !(SMALLEST_DICTIONARY..=LARGEST_DICTIONARY).contains(&size) {
+                return wrong(format!(
+                    "dictionaries of {size} bytes are not between 1 KiB and 1 MiB"
+                ));
             }
         }
         if !CHUNK_SHIFTS.contains(&self.chunk_shift) {

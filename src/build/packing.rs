@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
+use super::compression::Prepared;
 use super::contents::Receiver;
 use super::index::{IndexEntry, IndexWriter, Placement, Usage};
 use super::options::{DEFAULT_CHUNK_SHIFT, Observer, Progress, report};
@@ -27,6 +28,8 @@ pub(super) struct Packing<'a, 'f> {
     pub(super) bytes_ahead: u64,
     /// Entries and files that were done.
     pub(super) steps: u64,
+    /// What contents are compressed with.
+    pub(super) compression: Prepared,
 }
 
 /// Files whose contents are stored ahead of their entries.
@@ -91,6 +94,13 @@ impl Receiver<PlannedEntry> for Packing<'_, '_> {
 }
 
 impl Packing<'_, '_> {
+    /// Hands the index what readers must know of codecs.
+    pub(super) fn finish_codecs(self) {
+        if self.index.is_compressed() {
+            self.index.add_sections(self.compression.sections());
+        }
+    }
+
     /// Something could not be packed as it was.
     pub(super) fn note(&mut self, error: &Error) {
         self.problems += 1;
@@ -134,6 +144,7 @@ impl Packing<'_, '_> {
         let Some(placed) = placed else {
             return Ok(primary);
         };
+        self.compression.count(&placed);
         primary.size = placed.size;
         if let Some(holes) = placed.holes {
             primary.size = holes.size();

@@ -45,7 +45,7 @@ pub struct Plan {
 
 impl Plan {
     /// Reads all of `sorted` once. `repeated` is shown each entry whose path was given more than once,
-    /// and may refuse that.
+    /// and may refuse that; `seen` is shown every entry and its ordinal.
     ///
     /// Holds at most `memory` bytes, and spills to nameless files in `scratch_dir` beyond. Fails
     /// with [`ErrorKind::OutOfOrder`] if an entry's directory is missing or is no directory, and
@@ -55,6 +55,7 @@ impl Plan {
         scratch_dir: &Path,
         memory: usize,
         repeated: &mut dyn FnMut(&Record) -> Result<()>,
+        seen: &mut dyn FnMut(&Record, u64),
     ) -> Result<Self> {
         let mut totals = Totals::default();
         let mut counter = DirectoryCounter::new(scratch_dir, memory / 2);
@@ -83,6 +84,7 @@ impl Plan {
             if record.identity.is_none() {
                 totals.hole_bytes = totals.hole_bytes.saturating_add(record.holes_hint);
             }
+            seen(&record, ordinal);
             counter.add(&record, ordinal, kind == Kind::Directory)?;
             groups.add(&record, ordinal)?;
         }
@@ -357,7 +359,13 @@ mod tests {
         }
         let tree = sorter.finish()?;
         let mut repeated = |record: &Record| panic!("{record:?} comes twice");
-        let plan = Plan::compute(&tree, directory.path(), memory, &mut repeated)?;
+        let plan = Plan::compute(
+            &tree,
+            directory.path(),
+            memory,
+            &mut repeated,
+            &mut |_, _| {},
+        )?;
         let mut entries = plan.entries(&tree)?;
         let mut entry = PlannedEntry::empty();
         let mut all = Vec::new();

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use dgfs::Result;
 use dgfs::format::VERSION_MAJOR;
 use dgfs::image::format_uuid;
-use dgfs::read::Image;
+use dgfs::read::{CodecInfo, Image};
 use serde::Serialize;
 
 use super::open_image::ImageArgs;
@@ -40,8 +40,60 @@ struct Info {
     inner_pages: u64,
     levels: u32,
     chunk_bytes: u64,
+    /// Stored contents as a part of what they hold.
+    ratio: Option<f64>,
+    codecs: Vec<Codec>,
     index: PathBuf,
     volumes: Vec<Volume>,
+}
+
+/// A codec and what it was used for.
+#[derive(Debug, Serialize)]
+struct Codec {
+    label: String,
+    dictionary_bytes: u64,
+    dictionary_stored: u64,
+    files: u64,
+    data_bytes: u64,
+    stored_bytes: u64,
+    /// About what would be stored without the dictionary.
+    plain_bytes: u64,
+}
+
+impl Codec {
+    fn of(info: CodecInfo) -> Self {
+        let note = info.note.unwrap_or_default();
+        Self {
+            label: String::from_utf8_lossy(&note.label).into_owned(),
+            dictionary_bytes: info.dictionary_bytes,
+            dictionary_stored: info.dictionary_stored,
+            files: note.files,
+            data_bytes: note.data_bytes,
+            stored_bytes: note.stored_bytes,
+            plain_bytes: note.plain_bytes,
+        }
+    }
+
+    fn describe(&self) -> String {
+        let Self {
+            label,
+            files,
+            data_bytes,
+            stored_bytes,
+            ..
+        } = self;
+        let used = format!("{files} files, {data_bytes} bytes, {stored_bytes} as stored");
+        if self.dictionary_bytes == 0 {
+            return format!("zstd: {used}");
+        }
+        format!(
+            "zstd with a dictionary of {} bytes ({} as stored) for {}: {used}, about {} without",
+            self.dictionary_bytes,
+            self.dictionary_stored,
+            super::escape::Escaped(label.as_bytes()),
+            self.plain_bytes
+        )
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -59,7 +111,7 @@ impl Info {
         clippy::cast_precision_loss,
         reason = "a ratio for people; 52 bits are plenty"
     )]
-    fn of(image: &Image) -> Self {
+    fn of(image: &Image) -> Result<Self> {
         let header = image.header();
         let per_entry = header.index_length as f64 / header.entries as f64;
         let volumes = image.volumes().into_iter().map(|volume| Volume {
@@ -68,7 +120,10 @@ impl Info {
             start: volume.start,
             end: volume.end,
         });
-        Self {
+        let codecs = image.codecs()?.into_iter().map(Codec::of).collect();
+        let stored = header.stored_bytes as f64 / header.data_bytes as f64;
+        let ratio = (header.data_bytes > 0).then_some((stored * 1000.0).round() / 1000.0);
+        Ok(Self {
             format_version: format!("{VERSION_MAJOR}.{}", header.version_minor),
             uuid: format_uuid(&header.uuid),
             entries: header.entries,
@@ -86,9 +141,11 @@ impl Info {
             inner_pages: header.inner_pages,
             levels: header.levels,
             chunk_bytes: 1 << header.chunk_shift,
+            ratio,
+            codecs,
             index: image.index_path().to_owned(),
             volumes: volumes.collect(),
-        }
+        })
     }
 
     fn print(&self, output: &mut Output) -> Result<()> {
@@ -104,7 +161,13 @@ impl Info {
         )?;
         row(
             "data",
-            format!("{} bytes, {} as stored", self.data_bytes, self.stored_bytes),
+            match self.ratio {
+                Some(ratio) => format!(
+                    "{} bytes, {} as stored, ratio {ratio:.3}",
+                    self.data_bytes, self.stored_bytes
+                ),
+                None => "0 bytes".to_owned(),
+            },
         )?;
         if self.duplicate_files > 0 {
             row(
@@ -132,6 +195,9 @@ impl Info {
             ),
         )?;
         row("chunk", format!("{} bytes", self.chunk_bytes))?;
+        for (number, codec) in self.codecs.iter().enumerate() {
+            row(&format!("codec {number}"), codec.describe())?;
+        }
         for (number, volume) in self.volumes.iter().enumerate() {
             let path = volume.path.as_ref();
             let path = path.map_or("not found".into(), |path| path.display().to_string());
@@ -156,7 +222,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             Err(error) => return Err(error),
         },
     };
-    let info = Info::of(&image);
+    let info = Info::of(&image)?;
     let mut output = Output::new();
     if args.json {
         output.json(&info)?;

@@ -12,8 +12,8 @@ use signal_hook::flag;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use dgfs::build::{
-    BuildOptions, CHUNK_SHIFTS, Compression, Dedup, Observer, Order, Phase, Progress, Report,
-    pack_tree,
+    BuildOptions, CHUNK_SHIFTS, Compression, Dedup, DictionarySize, LARGEST_DICTIONARY, Observer,
+    Order, Phase, Progress, Report, SMALLEST_DICTIONARY, pack_tree,
 };
 use dgfs::entry::KeptTimes;
 use dgfs::{Error, ErrorKind, Result, image};
@@ -76,6 +76,10 @@ pub(super) struct Args {
     /// How contents are compressed: `none`, or `zstd` with a level from 1 to 22.
     #[arg(long, value_name = "none|zstd[:LEVEL]", value_parser = parse_compression, default_value = "none")]
     compress: Compression,
+    /// Dictionaries for compressed contents: one for each class of files that it pays for, none, or
+    /// of at most so many bytes.
+    #[arg(long, value_name = "auto|none|SIZE", value_parser = parse_dictionaries, default_value = "auto")]
+    dict: DictionarySize,
     /// Bytes of the chunks that large files are cut in, a power of 2 from 4K to 16M. Each is read and
     /// decompressed alone.
     #[arg(long, value_name = "SIZE", value_parser = parse_chunk, default_value = "128K")]
@@ -114,6 +118,18 @@ fn parse_compression(text: &str) -> std::result::Result<Compression, String> {
             .ok_or_else(|| format!("{level} is no level from 1 to 22")),
         _ => Err("give `none`, `zstd`, or `zstd:LEVEL`".to_owned()),
     }
+}
+
+/// Reads the value of `--dict`.
+fn parse_dictionaries(text: &str) -> std::result::Result<DictionarySize, String> {
+    let size = match text {
+        "auto" => return Ok(DictionarySize::Auto),
+        "none" => return Ok(DictionarySize::None),
+        size => usize::try_from(parse_size(size)?).ok(),
+    };
+    size.filter(|size| (SMALLEST_DICTIONARY..=LARGEST_DICTIONARY).contains(size))
+        .map(DictionarySize::Most)
+        .ok_or_else(|| "give `auto`, `none`, or a size from 1K to 1M".to_owned())
 }
 
 /// Reads the value of `--chunk`, as a power of 2.
@@ -176,6 +192,7 @@ pub(super) fn run(args: &Args, quiet: bool) -> Result<ExitCode> {
         overrides: args.overrides.overrides(args.reproducible)?,
         index_level: args.index_level,
         compression: args.compress,
+        dictionaries: args.dict,
         chunk_shift: args.chunk,
         ..BuildOptions::default()
     };

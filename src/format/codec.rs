@@ -162,15 +162,17 @@ impl Section {
                 bytes: dictionaries,
             });
         }
-        let mut bytes = Vec::new();
-        for note in notes {
-            note.encode_into(&mut bytes);
+        if !notes.is_empty() {
+            let mut bytes = Vec::new();
+            for note in notes {
+                note.encode_into(&mut bytes);
+            }
+            sections.push(Self {
+                kind: NOTES,
+                rows: notes.len() as u64,
+                bytes,
+            });
         }
-        sections.push(Self {
-            kind: NOTES,
-            rows: notes.len() as u64,
-            bytes,
-        });
         sections
     }
 }

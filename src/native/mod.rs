@@ -4,3 +4,4 @@
 
 #[cfg(feature = "mount")]
 pub(crate) mod fuse_ring;
+pub(crate) mod training;

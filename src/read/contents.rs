@@ -98,6 +98,10 @@ impl Contents {
         }
     }
 
+    pub(super) fn codecs(&self) -> &Codecs {
+        &self.codecs
+    }
+
     pub(super) fn volumes(&self) -> &[Volume] {
         &self.volumes
     }

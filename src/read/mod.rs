@@ -26,6 +26,7 @@ mod upper;
 mod verify;
 
 pub use ahead::ReadAhead;
+pub use codecs::CodecInfo;
 pub use files::{Purpose, ReadAt};
 pub use listing::{Listed, WalkVisit};
 pub use node::{Children, Extent, Node};

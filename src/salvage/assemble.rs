@@ -4,12 +4,14 @@ use std::path::Path;
 
 use super::Repairs;
 use super::blobs::{self, Blobs};
+use super::codecs;
 use super::copies::Copies;
 use super::leaves::Leaves;
 use super::skeleton::Skeleton;
 use crate::Result;
 use crate::build::output::Output;
 use crate::format::checksum::{crc, page_is_sound, seal_page};
+use crate::format::codec::MAX_DICTIONARIES;
 use crate::format::header::{self, Header, Section};
 use crate::format::inner::InnerPage;
 use crate::format::volume::{self, Span};
@@ -17,6 +19,9 @@ use crate::format::{PAGE_BYTES, VERSION_MINOR, attributes, blob};
 
 /// Bytes of a section copied at once.
 const STEP: usize = 1 << 20;
+
+/// Bytes of a section that is held in memory to compare it with its checksum: that of dictionaries.
+const MOST_AT_ONCE: u64 = MAX_DICTIONARIES;
 
 struct Assembly<'a> {
     copies: &'a Copies,
@@ -177,6 +182,22 @@ impl Assembly<'_> {
         {
             self.copy_section(section)?;
         }
+        if header.is_none() {
+            let behind = self
+                .skeleton
+                .blobs
+                .map_or(0, |(start, _)| start + found.length);
+            for section in codecs::find(self.copies, behind) {
+                self.out.write_at(&section.bytes, self.at)?;
+                self.push(Section {
+                    kind: section.kind,
+                    crc: crc(&section.bytes),
+                    offset: self.at,
+                    length: section.bytes.len() as u64,
+                    rows: section.rows,
+                });
+            }
+        }
         Ok(found)
     }
 
@@ -197,10 +218,25 @@ impl Assembly<'_> {
         self.sections.push(section);
     }
 
-    /// Copies a section of a kind that is not known here as it is.
+    fn right_section(&self, section: &Section) -> Option<Vec<u8>> {
+        let length = usize::try_from(section.length).ok()?;
+        let right = |bytes: &[u8]| crc(bytes) == section.crc;
+        let is_short = section.length <= MOST_AT_ONCE;
+        is_short.then(|| self.copies.right(section.offset, length, &right))?
+    }
+
+    /// Copies a section as it is, from the place where its checksum is right if there is one.
     fn copy_section(&mut self, mut section: Section) -> Result<()> {
         let room = (self.copies.pages() * PAGE_BYTES).saturating_sub(section.offset);
         section.length = section.length.min(room);
+        if let Some(bytes) = self.right_section(&section) {
+            self.out.write_at(&bytes, self.at)?;
+            self.push(Section {
+                offset: self.at,
+                ..section
+            });
+            return Ok(());
+        }
         for done in (0..section.length).step_by(STEP) {
             let step = usize::try_from(section.length - done).map_or(STEP, |left| left.min(STEP));
             let offset = section.offset.saturating_add(done);

@@ -13,6 +13,7 @@
 mod assemble;
 mod attributes;
 mod blobs;
+mod codecs;
 mod copies;
 mod leaves;
 mod parts;

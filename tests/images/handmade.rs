@@ -4,6 +4,7 @@ use super::Parts;
 use dgfs::entry::{Kind, OtherTimes, Timestamp};
 use dgfs::format::attributes::{self, Attributes};
 use dgfs::format::checksum::{crc, seal_page};
+use dgfs::format::codec;
 use dgfs::format::frame::FrameEncoder;
 use dgfs::format::header::{Header, Section};
 use dgfs::format::inner::{InnerBuilder, Separator};
@@ -129,6 +130,8 @@ pub(crate) struct Handmade {
     pub(crate) blobs: Vec<u8>,
     pub(crate) contents: Vec<u8>,
     pub(crate) chunk_shift: u32,
+    /// Sections behind the usual ones; with any of codecs the image is a compressed one.
+    pub(crate) sections: Vec<codec::Section>,
     /// Changes pages of the index before they get their checksums, by number.
     pub(crate) change_page: fn(u64, &mut [u8; PAGE_SIZE]),
     /// Changes the header before it is written.
@@ -164,6 +167,7 @@ impl Handmade {
             blobs: Vec::new(),
             contents,
             chunk_shift: 12,
+            sections: Vec::new(),
             change_page: |_, _| {},
             change_header: |_| {},
         }
@@ -230,11 +234,14 @@ impl Handmade {
         }
         .encode_into(&mut spans);
         let blobs = (blob::SECTION, 0, blobs(&self.blobs), &self.blobs);
-        for (kind, sum, rows, bytes) in [
+        let usual = [
             (attributes::SECTION, crc(&table), KINDS.len() as u64, &table),
             (volume::SECTION, crc(&spans), 1, &spans),
             blobs,
-        ] {
+        ];
+        let more = self.sections.iter();
+        let more = more.map(|more| (more.kind, crc(&more.bytes), more.rows, &more.bytes));
+        for (kind, sum, rows, bytes) in usual.into_iter().chain(more) {
             header.sections.push(Section {
                 kind,
                 crc: sum,
@@ -266,8 +273,9 @@ impl Handmade {
             version_minor: 0,
             features_optional: 0,
             features_warn: 0,
-            // Holes, which not every image has.
-            features_required: u64::from(entries().any(|entry| entry.hole_bytes > 0)),
+            // Holes and frames, which not every image has.
+            features_required: u64::from(entries().any(|entry| entry.hole_bytes > 0))
+                | u64::from(!self.sections.is_empty()) << 2,
             uuid: UUID,
             index_length: 0,
             entries: entries().count() as u64,

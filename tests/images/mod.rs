@@ -12,6 +12,7 @@
 
 pub(crate) mod answers;
 pub(crate) mod chunks;
+pub(crate) mod compressed;
 pub(crate) mod consistency;
 pub(crate) mod every_kind;
 pub(crate) mod handmade;

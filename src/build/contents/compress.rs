@@ -1,8 +1,9 @@
 //! Compresses chunks, where that pays.
 
-use crate::Result;
 use crate::build::classes::Classes;
+use crate::build::dictionaries::Dictionaries;
 use crate::format::frame::ContentEncoder;
+use crate::{Error, ErrorKind, Result};
 use zstd_safe::CDict;
 
 /// A frame is worth decompressing if it is shorter by one part in so many.
@@ -44,6 +45,26 @@ impl Codecs {
             dictionaries: vec![None],
             classes: Classes::default(),
         })
+    }
+
+    /// Zstd at `level`, with dictionaries.
+    pub(in crate::build) fn trained(level: i32, dictionaries: Dictionaries) -> Result<Self> {
+        let mut codecs = Self::plain(level)?;
+        for class in &dictionaries.list {
+            let prepared = CDict::try_create(&class.dictionary, level);
+            let prepared = prepared.ok_or_else(|| {
+                let what = "zstd cannot prepare a dictionary; there may be too little memory";
+                Error::new(ErrorKind::Limit, what)
+            })?;
+            codecs.dictionaries.push(Some(prepared));
+        }
+        codecs.classes = dictionaries.classes;
+        Ok(codecs)
+    }
+
+    /// About how many bytes of memory the dictionaries take.
+    pub(super) fn memory(&self) -> usize {
+        self.dictionaries.iter().flatten().map(CDict::sizeof).sum()
     }
 
     /// The codec for a file called `name` that begins with `head`, as far as that is known.

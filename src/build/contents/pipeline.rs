@@ -79,7 +79,9 @@ where
     let chunk_shift = volumes.chunk_shift();
     // Frames take as much as contents at most.
     let buffers = 1 + usize::from(options.codecs.is_some());
-    let batches = options.memory / (buffers * batch_bytes(chunk_shift) + ENTRY_MEMORY);
+    let tables = options.codecs.as_deref().map_or(0, Codecs::memory);
+    let memory = options.memory.saturating_sub(tables);
+    let batches = memory / (buffers * batch_bytes(chunk_shift) + ENTRY_MEMORY);
     let batches = batches.min(BATCHES * openers.len()).max(2);
     let shared = Shared::new(batches);
     let sources = Sources {
