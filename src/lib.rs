@@ -13,6 +13,7 @@
 //!   they lie in are called;
 //! - [`read`] answers lookups, listings and reads from an image, and verifies it;
 //! - [`extract`] turns an image into a directory tree again, [`salvage`] what is left of a damaged one;
+//! - [`escape`] shows names of any bytes on one line;
 //! - [`fs`] is the file system without a kernel, [`mount`] its FUSE service.
 //!
 //! # Example
@@ -61,6 +62,7 @@ pub mod build;
 mod descriptors;
 pub mod entry;
 mod error;
+pub mod escape;
 pub mod extract;
 pub mod format;
 pub mod fs;

@@ -124,6 +124,57 @@ fn the_server_holds_nothing_of_its_caller() {
 }
 
 #[test]
+fn a_trace_gives_the_next_image_its_order() {
+    needs_mount!("a_trace_gives_the_next_image_its_order");
+    let scene = Scene::new(|tree| {
+        small_tree(tree);
+        for name in ["a", "b", "c", "sub/d", "back\\slash", "line\nfeed"] {
+            fs::write(tree.join(name), format!("contents of {name}")).unwrap();
+        }
+        fs::hard_link(tree.join("c"), tree.join("sub/linked")).unwrap();
+        fs::write(tree.join("large"), vec![7; 3 << 20]).unwrap();
+        fs::write(tree.join("empty"), b"").unwrap();
+    });
+    fs::write(scene.path("trace"), "what was there before").unwrap();
+    let server = mount(&scene, &["-o", "trace=trace"]);
+    let order = [
+        "line\nfeed",
+        "sub/linked",
+        "large",
+        "sub/d",
+        "back\\slash",
+        "a",
+    ];
+    for name in order.iter().chain(&["empty", "c", "sub/d"]) {
+        fs::read(scene.mount_point().join(name)).unwrap();
+    }
+    // Not only at the end.
+    let expected = "sub/file\nline\\012feed\nc\nlarge\nsub/d\nback\\\\slash\na\n";
+    assert_eq!(fs::read_to_string(scene.path("trace")).unwrap(), expected);
+    server.signal(Signal::TERM);
+    server.ended(&scene);
+
+    let pack = [
+        "pack",
+        "-q",
+        "--force",
+        "--order",
+        "list:trace",
+        "tree",
+        "tree.dgfs",
+    ];
+    let output = dgfs(&scene, &pack);
+    assert_eq!(output.status.code(), Some(0), "{}", complaint(&output));
+    let image = dgfs::read::Image::open(scene.image()).unwrap();
+    let mut end = 4096;
+    for name in ["sub/file"].iter().chain(&order) {
+        let extent = image.lookup(name.as_bytes()).unwrap().unwrap().extent;
+        assert_eq!(extent.position, end, "{name}");
+        end += extent.stored;
+    }
+}
+
+#[test]
 fn a_server_in_the_foreground_ends_with_its_mount() {
     needs_mount!("a_server_in_the_foreground_ends_with_its_mount");
     let scene = Scene::new(small_tree);

@@ -90,7 +90,7 @@ impl Codec {
             "zstd with a dictionary of {} bytes ({} as stored) for {}: {used}, about {} without",
             self.dictionary_bytes,
             self.dictionary_stored,
-            super::escape::Escaped(label.as_bytes()),
+            dgfs::escape::Escaped(label.as_bytes()),
             self.plain_bytes
         )
     }

@@ -6,8 +6,8 @@ use dgfs::entry::Kind;
 use dgfs::read::Node;
 use rustix::fs::{major, minor};
 
-use super::escape::Escaped;
 use super::timestamp::Utc;
+use dgfs::escape::Escaped;
 
 /// `MODE LINKS UID GID SIZE MTIME PATH`, and ` -> TARGET` for a symbolic link.
 #[derive(Debug)]

@@ -7,11 +7,11 @@ use dgfs::Result;
 use dgfs::entry::Kind;
 use dgfs::read::{Image, Node};
 
-use super::escape::Escaped;
 use super::json_entry::JsonEntry;
 use super::long_line::LongLine;
 use super::open_image::{ImageArgs, find, inner_path, join_into, root_argument};
 use super::output::Output;
+use dgfs::escape::Escaped;
 
 /// Control characters and bytes that are not UTF-8 are shown as \ooo (octal), a backslash as two.
 #[derive(Debug, clap::Args)]

@@ -6,7 +6,6 @@
 #[cfg(feature = "mount")]
 mod background_log;
 mod cat;
-mod escape;
 mod extract;
 mod info;
 #[cfg(feature = "mount")]
@@ -152,7 +151,10 @@ pub(crate) fn arguments() -> Vec<OsString> {
 /// whatever bytes the path has.
 #[expect(clippy::print_stderr, reason = "the tool's own voice")]
 pub(crate) fn complain(what: &dyn Display) {
-    eprintln!("dgfs: {}", escape::Escaped(what.to_string().as_bytes()));
+    eprintln!(
+        "dgfs: {}",
+        dgfs::escape::Escaped(what.to_string().as_bytes())
+    );
 }
 
 /// [`ExitCode`] of a command that met this many problems.

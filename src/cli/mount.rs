@@ -64,6 +64,8 @@ Options of -o:
   fsname=NAME        the source that lists of mounts show (default: the image's path)
   no_sandbox         let the serving process keep rights that it does not need
   stats=FILE         write the counters there at the end, and on the signal USR1
+  trace=FILE         list files there in the order in which they are first read, for
+                     pack --order list:FILE
   log=FILE           append the log there when in the background, not to the system's
 Those of mount(8) and fstab(5) that change nothing here are ignored.";
 
@@ -86,8 +88,9 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     }
     inherited::close();
     options.data.extend(args.data);
-    if let Some(stats) = &mut options.mount.stats {
-        *stats = absolute(stats)?;
+    let mount = &mut options.mount;
+    for file in [&mut mount.stats, &mut mount.trace].into_iter().flatten() {
+        *file = absolute(file)?;
     }
     // What the log says of the image shall make sense to who does not know where we were called.
     let index = absolute(&args.image)?;

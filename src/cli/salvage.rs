@@ -11,12 +11,12 @@ use dgfs::salvage::{Found, Repairs, Salvage};
 use dgfs::{Error, ErrorKind, Result};
 use serde::Serialize;
 
-use super::escape::Escaped;
 use super::extract::{WriteArgs, complain_of_xattrs, print_sums};
 use super::json_entry::text;
 use super::open_image::inner_path;
 use super::output::Output;
 use super::progress::with_progress;
+use dgfs::escape::Escaped;
 
 /// Damaged pages of the index are taken from its copy in volume 0, and the other way round; what is whole in neither is
 /// inferred as far as that is possible. What is left is extracted, and what is not is listed.

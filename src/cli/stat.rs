@@ -9,12 +9,12 @@ use dgfs::read::{Image, Node};
 use rustix::fs::{major, minor};
 use serde::Serialize;
 
-use super::escape::Escaped;
 use super::json_entry::{JsonEntry, kind_name};
 use super::long_line::Mode;
 use super::open_image::{ImageArgs, find, inner_path};
 use super::output::Output;
 use super::timestamp::Utc;
+use dgfs::escape::Escaped;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

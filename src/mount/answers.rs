@@ -9,6 +9,7 @@
 use super::counters::{Counters, Operation};
 use super::faults::{Faults, Subject};
 use super::replies::Listing;
+use super::trace::Trace;
 use crate::Result;
 use crate::entry::Ino;
 use crate::fs::{Attributes, PackFs, Totals};
@@ -33,17 +34,24 @@ pub(super) struct Answers {
     fs: PackFs,
     counters: Arc<Counters>,
     faults: Arc<Faults>,
+    trace: Option<Trace>,
     has_xattrs: bool,
     agreed: OnceLock<InitFlags>,
 }
 
 impl Answers {
-    pub(super) fn new(fs: PackFs, counters: Arc<Counters>, faults: Arc<Faults>) -> Self {
+    pub(super) fn new(
+        fs: PackFs,
+        counters: Arc<Counters>,
+        faults: Arc<Faults>,
+        trace: Option<Trace>,
+    ) -> Self {
         let has_xattrs = fs.image().has_xattrs();
         Self {
             fs,
             counters,
             faults,
+            trace,
             has_xattrs,
             agreed: OnceLock::new(),
         }
@@ -111,6 +119,9 @@ impl Answers {
         scratch: &'s mut Vec<u8>,
     ) -> Answer<&'s [u8]> {
         self.answer(Operation::Read, ino, move || {
+            if let Some(trace) = &self.trace {
+                trace.read(&self.fs, ino);
+            }
             self.fs.read(ino, offset, size as usize, scratch)
         })
     }

@@ -24,6 +24,7 @@ mod sandbox;
 mod session;
 mod signals;
 mod statistics;
+mod trace;
 mod transport;
 mod uring;
 
@@ -53,6 +54,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
+use trace::Trace;
 use uring::{Access, OnFailure, Rings};
 
 /// Read-ahead of a mount in KiB, where we may set it: one request of the largest size.
@@ -108,7 +110,9 @@ fn mount_over(
     let fs = PackFs::new(image.clone(), options.view.clone())?;
     let counters = Arc::new(Counters::new());
     let faults = Arc::new(Faults::new());
-    let answers = Arc::new(Answers::new(fs, counters.clone(), faults.clone()));
+    let trace = options.trace.as_deref().map(Trace::open).transpose()?;
+    let answers = Answers::new(fs, counters.clone(), faults.clone(), trace);
+    let answers = Arc::new(answers);
     let connection = session::start(&answers, &directory, options, transport)?;
     let service = Arc::new(Service {
         directory,

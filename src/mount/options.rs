@@ -62,6 +62,8 @@ pub struct MountOptions {
     pub list_attributes: ListAttributes,
     /// Write the counters to this file, as JSON, when the mount ends.
     pub stats: Option<PathBuf>,
+    /// Write the path of each file to this one when it is first read, as [`crate::build::Order::List`] takes them.
+    pub trace: Option<PathBuf>,
     /// Limits for the threads that serve. An image that is not read from files may need more than they allow.
     pub sandbox: Option<Sandbox>,
 }
@@ -84,6 +86,7 @@ impl Default for MountOptions {
             acl: true,
             list_attributes: ListAttributes::default(),
             stats: None,
+            trace: None,
             sandbox: None,
         }
     }
@@ -216,6 +219,7 @@ impl OptionList {
             ("noacl", None) => mount.acl = false,
             ("readdirplus", Some(value)) => mount.list_attributes = list_attributes(value)?,
             ("stats", Some(value)) => mount.stats = Some(path(&name, value)?),
+            ("trace", Some(value)) => mount.trace = Some(path(&name, value)?),
             ("sandbox", None) => self.no_sandbox = false,
             ("no_sandbox", None) => self.no_sandbox = true,
             ("volume_cache", None) => self.volume_cache = true,
@@ -263,6 +267,7 @@ const WITH_VALUE: &[&str] = &[
     "gid",
     "readdirplus",
     "stats",
+    "trace",
     "cache",
     "data",
     "log",
@@ -377,7 +382,7 @@ mod tests {
     fn options_reach_their_place() {
         let list = parse(
             "transport=uring,threads=3,allow_other,auto_unmount,fsname=a\\,b,subdir=x/y,uid=7,gid=8,suid,dev,noexec,\
-             no_default_permissions,readdirplus=auto,stats=/s,cache=3M,data=/v0,data=/v1,log=/l,no_clone_fd,no_sandbox,noacl,\
+             no_default_permissions,readdirplus=auto,stats=/s,trace=/t,cache=3M,data=/v0,data=/v1,log=/l,no_clone_fd,no_sandbox,noacl,\
              volume_cache",
         )
         .unwrap();
@@ -402,6 +407,7 @@ mod tests {
                 acl: false,
                 list_attributes: ListAttributes::Adaptive,
                 stats: Some("/s".into()),
+                trace: Some("/t".into()),
                 sandbox: None,
             },
             cache: Some(3 << 20),
@@ -428,6 +434,7 @@ mod tests {
             ("cache=", "cache="),
             ("cache=20000000T", "cache"),
             ("stats=", "stats"),
+            ("trace", "trace"),
             ("readdirplus=maybe", "readdirplus=maybe"),
             ("transport=pigeon", "transport=pigeon"),
             ("transport", "lacks its value"),

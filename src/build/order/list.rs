@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::build::plan::{Plan, PlannedEntry};
 use crate::entry::{Kind, Metadata, compare_keys};
+use crate::escape::unescape;
 use crate::sort::{Content, PATH_LIMIT, Record, Sorted, SortedTuples, Sorter, TupleSorter};
 use crate::{Error, ErrorKind, Result};
 
@@ -79,30 +80,6 @@ fn record(path: &[u8], rank: u64) -> Record {
     }
 }
 
-/// The bytes that a line stands for; `None` if a backslash stands before something else than an escape.
-fn unescape(line: &[u8]) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(line.len());
-    let mut rest = line;
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if byte != b'\\' {
-            out.push(byte);
-        } else if let Some(after) = rest.strip_prefix(b"\\") {
-            out.push(b'\\');
-            rest = after;
-        } else {
-            let (digits, after) = rest.split_first_chunk::<3>()?;
-            let digit = |&digit: &u8| digit.checked_sub(b'0').filter(|&value| value < 8);
-            let value = digits.iter().try_fold(0u32, |value, byte| {
-                Some(value * 8 + u32::from(digit(byte)?))
-            })?;
-            out.push(u8::try_from(value).ok()?);
-            rest = after;
-        }
-    }
-    Some(out)
-}
-
 /// Joins a list in key order with the entries: pairs of the ordinal of a file's first name and the rank of a name.
 /// Names that no entry has are problems.
 pub(super) fn ranks(
@@ -148,26 +125,4 @@ pub(super) fn ranks(
 
 fn shown(path: Vec<u8>) -> PathBuf {
     OsString::from_vec(path).into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_stand_for_bytes() {
-        let cases: [(&[u8], Option<&[u8]>); 8] = [
-            (b"a b", Some(b"a b")),
-            (b"a\\012b\\\\c\\177", Some(b"a\nb\\c\x7f")),
-            (b"\\377x", Some(b"\xffx")),
-            (b"\\400", None),
-            (b"\\n", None),
-            (b"\\08", None),
-            (b"x\\", None),
-            (b"\xc3\xa9", Some(b"\xc3\xa9")),
-        ];
-        for (line, bytes) in cases {
-            assert_eq!(unescape(line).as_deref(), bytes, "{line:?}");
-        }
-    }
 }

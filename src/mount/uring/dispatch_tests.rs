@@ -38,7 +38,8 @@ fn answers() -> (tempfile::TempDir, Answers) {
     let image = Arc::new(Image::open(&path).unwrap());
     let fs = PackFs::new(image, Options::default()).unwrap();
     let counters = Arc::new(Counters::new());
-    (scratch, Answers::new(fs, counters, Arc::new(Faults::new())))
+    let faults = Arc::new(Faults::new());
+    (scratch, Answers::new(fs, counters, faults, None))
 }
 
 /// A request's header.
