@@ -10,7 +10,8 @@
 )]
 
 use dgfs::build::{
-    BuildOptions, Builder, Contents, LogObserver, NewEntry, Observer, Phase, Progress, Report,
+    BuildOptions, Builder, Compression, Contents, LogObserver, NewEntry, Observer, Phase, Progress,
+    Report,
 };
 use dgfs::entry::{Kind, Metadata, Timestamp};
 use dgfs::format::Uuid;
@@ -18,7 +19,7 @@ use dgfs::read::Image;
 use dgfs::{ErrorKind, Result};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const UUID: Uuid = *b"0123456789abcdef";
 
@@ -267,49 +268,97 @@ fn small_tree() -> Model {
     model
 }
 
-/// Pins the bytes of an image. If this fails after a change that was not meant to alter the format, the change is
-/// wrong; if it was meant, every old image must still be read: keep the old fixture, add a new one.
-#[test]
-fn the_golden_image_keeps_its_bytes() {
-    let scratch = tempfile::tempdir().unwrap();
-    let index = scratch.path().join("golden.dgfs");
-    build(&small_tree(), &index, options()).unwrap();
-    let volume = dgfs::image::volume_path(&index, 0);
-    let sums: Vec<u32> = [&index, &volume]
-        .map(|path| dgfs::format::checksum::crc(&std::fs::read(path).unwrap()))
-        .into();
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/v1.0");
-    if std::env::var_os("DGFS_WRITE_GOLDEN").is_some() {
-        std::fs::create_dir_all(&golden).unwrap();
-        std::fs::copy(&index, golden.join("small.dgfs")).unwrap();
-        std::fs::copy(&volume, golden.join("small.dgfs.data")).unwrap();
+/// A tree that dictionaries and common contents pay for.
+fn records() -> Model {
+    let file = |text: String| (Metadata::new(Kind::File, 0o644), text.into_bytes());
+    let mut model = Model::new();
+    for number in 0..900u64 {
+        let random = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20;
+        let text = format!(
+            "{{\"kind\": \"measurement\", \"station\": {}, \"value\": {random}, \"unit\": \"kelvin\", \"valid\": {}}}\n",
+            number % 40,
+            number % 3 == 0,
+        );
+        model.insert(format!("{number:03}.json"), file(text));
     }
-    let kept: Vec<u32> = ["small.dgfs", "small.dgfs.data"]
-        .map(|name| dgfs::format::checksum::crc(&std::fs::read(golden.join(name)).unwrap()))
-        .into();
-    assert_eq!(sums, kept, "the bytes of an image have changed");
+    model.insert("copy".to_owned(), file("the same twice, ".repeat(500)));
+    model.insert("original".to_owned(), file("the same twice, ".repeat(500)));
+    model.insert(
+        "large.txt".to_owned(),
+        file("one line of many\n".repeat(30_000)),
+    );
+    model
+}
+
+fn compressed() -> BuildOptions {
+    BuildOptions {
+        compression: Compression::Zstd(9),
+        ..options()
+    }
+}
+
+fn golden(version: &str, name: &str) -> PathBuf {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    data.join(version).join(name)
+}
+
+/// Pins the bytes of images. If this fails after a change that was not meant to alter the format, the change is
+/// wrong; if it was meant, every old image must still be read: keep the old fixtures, add new ones.
+#[test]
+fn the_golden_images_keep_their_bytes() {
+    for (name, model, options) in [
+        ("small.dgfs", small_tree(), options()),
+        ("compressed.dgfs", records(), compressed()),
+    ] {
+        let scratch = tempfile::tempdir().unwrap();
+        let index = scratch.path().join(name);
+        build(&model, &index, options).unwrap();
+        let kept = golden("v1.2", name);
+        for (path, kept) in [
+            (&index, &kept),
+            (
+                &dgfs::image::volume_path(&index, 0),
+                &dgfs::image::volume_path(&kept, 0),
+            ),
+        ] {
+            if std::env::var_os("DGFS_WRITE_GOLDEN").is_some() {
+                std::fs::create_dir_all(kept.parent().unwrap()).unwrap();
+                std::fs::copy(path, kept).unwrap();
+            }
+            let same = std::fs::read(path).unwrap() == std::fs::read(kept).unwrap();
+            assert!(same, "the bytes of {} have changed", kept.display());
+        }
+    }
 }
 
 #[test]
 fn images_of_every_version_are_read() {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/v1.0/small.dgfs");
-    let image = Image::open(golden).unwrap();
-    let mut model = small_tree();
-    for directory in ["bin", "many"] {
-        model.insert(
-            directory.to_owned(),
-            (Metadata::new(Kind::Directory, 0o755), vec![]),
-        );
+    for version in ["v1.0", "v1.2"] {
+        let image = Image::open(golden(version, "small.dgfs")).unwrap();
+        let mut model = small_tree();
+        for directory in ["bin", "many"] {
+            model.insert(
+                directory.to_owned(),
+                (Metadata::new(Kind::Directory, 0o755), vec![]),
+            );
+        }
+        check(&image, &model);
     }
-    check(&image, &model);
+    let image = Image::open(golden("v1.2", "compressed.dgfs")).unwrap();
+    assert!(
+        image.codecs().unwrap().len() > 1,
+        "there should be a dictionary"
+    );
+    check(&image, &records());
+    let place = |name: &[u8]| image.lookup(name).unwrap().unwrap().extent;
+    assert_eq!(place(b"copy"), place(b"original"));
 }
 
 /// Packed by version 1.1 of the format with `--times all`: a file of a terabyte with three segments of data, one that is all
 /// hole, an ACL.
 #[test]
 fn holes_and_times_of_version_1_1_are_read() {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/v1.1/small.dgfs");
-    let image = Image::open(golden).unwrap();
+    let image = Image::open(golden("v1.1", "small.dgfs")).unwrap();
     assert!(image.has_acls());
     assert_eq!(image.header().entries, 6);
     let node = |path: &[u8]| image.lookup(path).unwrap().unwrap();
