@@ -134,12 +134,14 @@ def transports(programs, cleanup, form, names, count, niceness, repeats):
         "uring": (("1, same processor", 1, [0], None), ("1, free", 1, [], None), ("2, one processor each", 2, [0, 1], None)),
     }
     usual, results = form.mount_options, {}
+    form.mount()
     for _ in range(repeats):
         for transport in TRANSPORTS:
             form.mount_options = f"{usual},transport={transport}"
             for case, clients, cpus, server in cases[transport]:
-                form.mount()
-                warm_sources(form, names, programs, count)
+                form.remount_daemon()
+                for path in (form.index, form.data):
+                    programs.read("stream", path)
                 if server:
                     commands.bind(form.pid, server)
                 served = commands.cpu_seconds(form.pid)
@@ -150,7 +152,7 @@ def transports(programs, cleanup, form, names, count, niceness, repeats):
                 answer["server_us"] = (commands.cpu_seconds(form.pid) - served) / answer["operations"] * 1e6
                 answer["client_us"] = answer["cpu_seconds"] / answer["operations"] * 1e6
                 results.setdefault((case, transport), []).append(answer)
-                form.unmount()
+    form.unmount()
     form.mount_options = usual
     cleanup.undo(SWITCH)
     table = Table(
