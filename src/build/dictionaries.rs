@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use super::classes::{self, Classes};
-use super::samples::{Reservoir, Sample};
+use super::samples::{MOST_OF_FILE, Reservoir, Sample};
 use crate::format::checksum::crc;
 use crate::format::codec::{Codec, Dictionary};
 use crate::format::frame::ContentEncoder;
@@ -306,6 +306,15 @@ fn in_threads<I: Sync, T: Send>(
         .collect()
 }
 
+/// A frame is worth decompressing if it is shorter by one part in so many.
+const LEAST_GAIN: usize = 64;
+
+/// Whether contents of `data` bytes are stored as a frame of `frame` bytes instead of as they are.
+pub(super) fn is_worth(frame: usize, data: usize) -> bool {
+    data.checked_sub(frame)
+        .is_some_and(|gain| gain > 0 && gain >= data / LEAST_GAIN)
+}
+
 /// The dictionary of at most `capacity` bytes of a class whose files have `total` bytes, as far as they are looked at;
 /// `None` if it does not pay.
 fn train_class(group: &Group<'_>, total: u64, level: i32, capacity: usize) -> Option<Class> {
@@ -331,8 +340,16 @@ fn train_class(group: &Group<'_>, total: u64, level: i32, capacity: usize) -> Op
     let mut encoder = ContentEncoder::new(level).ok()?;
     let mut length = |dictionary| {
         held_out.iter().try_fold(0, |sum, bytes| {
-            let frame = encoder.encode(bytes, dictionary)?;
-            Some(sum + frame.len().min(bytes.len()) as u64)
+            let plain = encoder.encode(bytes, None)?.len();
+            // The beginning of a larger file, which is probed without a dictionary.
+            let is_refused = bytes.len() as u64 >= MOST_OF_FILE && plain >= bytes.len();
+            let frame = encoder.encode(bytes, dictionary)?.len();
+            let stored = if !is_refused && is_worth(frame, bytes.len()) {
+                frame
+            } else {
+                bytes.len()
+            };
+            Some(sum + stored as u64)
         })
     };
     let (without, with) = (length(None)?, length(Some(&prepared))?);

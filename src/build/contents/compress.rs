@@ -1,13 +1,10 @@
 //! Compresses chunks, where that pays.
 
 use crate::build::classes::Classes;
-use crate::build::dictionaries::Dictionaries;
+use crate::build::dictionaries::{Dictionaries, is_worth};
 use crate::format::frame::ContentEncoder;
 use crate::{Error, ErrorKind, Result};
 use zstd_safe::CDict;
-
-/// A frame is worth decompressing if it is shorter by one part in so many.
-const LEAST_GAIN: usize = 64;
 
 /// Contents up to so many bytes are compressed without asking: that costs little more than the answer.
 const UNPROBED: usize = 8 << 10;
@@ -109,8 +106,7 @@ impl<'c> Compressor<'c> {
         }
         let dictionary = codecs.dictionary(codec);
         let frame = self.encoder.as_mut()?.encode(chunk, dictionary)?;
-        let gain = chunk.len().checked_sub(frame.len())?;
-        (gain > 0 && gain >= chunk.len() / LEAST_GAIN).then_some(frame)
+        is_worth(frame.len(), chunk.len()).then_some(frame)
     }
 
     /// Whether any of a few pieces of `chunk` becomes shorter.
