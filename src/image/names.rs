@@ -36,8 +36,8 @@ pub fn volume_path(index: &Path, number: u32) -> PathBuf {
     name.into()
 }
 
-/// The name that the part with final name `path` carries until the image `uuid` is published:
-/// `PATH.XXXXXXXX.part`.
+/// The name that the part with final name `path` carries until the image `uuid` is published: `path`, the tag of
+/// the image, and `part`, with dots between them.
 pub fn pending_path(path: &Path, uuid: &Uuid) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}", uuid::tag(uuid)));

@@ -13,6 +13,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// with 32-bit time.
 pub(super) const FOR_EVER: Duration = Duration::from_secs(1 << 30);
 
+/// How long the kernel may trust an entry of a listing. What is not known must not be believed: the kernel then asks
+/// again, and gets the error.
+pub(super) fn validity(entry: &DirEntry<'_>) -> Duration {
+    if entry.is_complete {
+        FOR_EVER
+    } else {
+        Duration::ZERO
+    }
+}
+
 /// Inode numbers are never given to anything else, so there is one generation.
 pub(super) const GENERATION: Generation = Generation(0);
 
@@ -100,17 +110,11 @@ impl Listing for NamesAndAttributes {
 impl DirSink for NamesAndAttributes {
     fn add(&mut self, entry: &DirEntry<'_>) -> bool {
         let attributes = &entry.attributes;
-        // What is not known must not be believed: the kernel then asks again, and gets the error.
-        let valid = if entry.is_complete {
-            FOR_EVER
-        } else {
-            Duration::ZERO
-        };
         let is_full = self.reply.add(
             INodeNo(attributes.ino.0),
             entry.cookie,
             OsStr::from_bytes(entry.name),
-            &valid,
+            &validity(entry),
             &file_attr(attributes),
             GENERATION,
         );

@@ -2,6 +2,7 @@
 
 use super::super::answers::{Answer, Answers};
 use super::super::counters::Operation;
+use super::super::replies::FOR_EVER;
 use super::output::{List, Output};
 use super::request::Request;
 use crate::entry::Ino;
@@ -72,7 +73,7 @@ fn fill(
         Opcode::Lookup => {
             let found = answers.lookup(ino, name(payload, request.payload)?)?;
             Ok(filled(payload, |output| {
-                output.entry(found.as_ref());
+                output.entry(found.as_ref(), FOR_EVER);
             }))
         }
         Opcode::Getattr => {

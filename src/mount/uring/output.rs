@@ -5,9 +5,10 @@
     reason = "kernel and process are on the same machine"
 )]
 
-use super::super::replies::{FOR_EVER, Listing};
+use super::super::replies::{FOR_EVER, Listing, validity};
 use crate::fs::{Attributes, DirEntry, DirSink, Totals};
 use fuser::FopenFlags;
+use std::time::Duration;
 
 /// Bytes of an entry of a listing without its name, and of the attributes that may stand before it.
 const LISTED: usize = 24;
@@ -60,12 +61,13 @@ impl<'p> Output<'p> {
         self.bytes(&value.to_ne_bytes());
     }
 
-    /// An entry that was looked up, valid for ever; without attributes, one that the kernel shall know not to exist.
-    pub(super) fn entry(&mut self, attributes: Option<&Attributes>) {
+    /// An entry that was looked up, and for how many whole seconds it is valid; without attributes, one that the kernel
+    /// shall know not to exist.
+    pub(super) fn entry(&mut self, attributes: Option<&Attributes>, valid: Duration) {
         self.u64(attributes.map_or(0, |attributes| attributes.ino.0));
         self.u64(0);
-        self.u64(FOR_EVER.as_secs());
-        self.u64(FOR_EVER.as_secs());
+        self.u64(valid.as_secs());
+        self.u64(valid.as_secs());
         self.u64(0);
         match attributes {
             Some(attributes) => self.inode(attributes),
@@ -141,7 +143,7 @@ impl<'p> Output<'p> {
             return false;
         }
         if with_attributes {
-            self.entry(Some(&entry.attributes));
+            self.entry(Some(&entry.attributes), validity(entry));
         }
         self.u64(entry.attributes.ino.0);
         self.u64(entry.cookie);
