@@ -100,12 +100,15 @@ impl Tree {
     }
 
     fn fill(&self, record: &mut Record, file: u64) {
-        let path = Self::path(file);
-        let (parent, name) = path.rsplit_once('/').unwrap_or(("", &path));
         record.parent.clear();
-        record.parent.extend_from_slice(parent.as_bytes());
+        for (level, files) in BELOW.into_iter().enumerate() {
+            if level > 0 {
+                record.parent.push(b'/');
+            }
+            record.parent.extend(digits(file / files % WIDTH));
+        }
         record.name.clear();
-        record.name.extend_from_slice(name.as_bytes());
+        record.name.extend(digits(file % WIDTH));
         record.metadata = Metadata::new(Kind::File, 0o644);
         record.metadata.mtime = self.mtime(file);
         record.size = Self::size(file);
@@ -125,6 +128,11 @@ impl Tree {
         }
         time
     }
+}
+
+/// A name: the two digits of a number below 100.
+fn digits(number: u64) -> [u8; 2] {
+    [number / 10, number % 10].map(|digit| b'0' + u8::try_from(digit).unwrap_or(0))
 }
 
 fn directory(parent: &str, child: u64) -> Record {

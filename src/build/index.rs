@@ -25,8 +25,13 @@ use std::path::{Path, PathBuf};
 /// A page with no more free bytes than this is full: fewer than most entries take.
 const SLACK: usize = 12;
 
+/// So many entries let a page be full with one free byte more. A try costs as much as it has entries, and lengths of
+/// frames of thousands jump by tens of bytes from one number to the next, so that the last of them are found by chance.
+/// For the same reason each further try of a page is content with twice as many.
+const SLACK_ENTRIES: usize = 64;
+
 /// Most encodings of one page in search of its best number of entries.
-const MOST_TRIES: usize = 6;
+const MOST_TRIES: usize = 4;
 
 /// Entries that the first page of an index tries to hold.
 const FIRST_GUESS: usize = 256;
@@ -325,10 +330,9 @@ impl<'f> IndexWriter<'f> {
             .front()
             .copied()
             .unwrap_or(self.next_position);
-        let (mut fits, mut too_many) = (0, most + 1);
+        let (mut fits, mut too_many) = (Try::NONE, Try::TOO_MANY);
         let mut wish = self.guess.min(most);
-        let mut tries = 0;
-        while wish > fits && wish < too_many {
+        for tries in 1.. {
             let used = self.leaf.encode(
                 wish,
                 self.first_pending,
@@ -336,39 +340,41 @@ impl<'f> IndexWriter<'f> {
                 &mut self.frames,
                 &mut self.page,
             )?;
-            tries += 1;
-            let average = (used.min(4 * PAGE_SIZE) / wish).max(1);
+            let tried = Try {
+                entries: wish,
+                used: used.min(4 * PAGE_SIZE),
+            };
             if used > PAGE_SIZE {
-                too_many = wish;
-                let excess = (used.min(4 * PAGE_SIZE) - PAGE_SIZE) / average + 1;
-                wish = wish.saturating_sub(excess).max(fits + 1);
-                if tries >= MOST_TRIES && fits > 0 {
-                    break;
-                }
+                too_many = tried;
             } else {
-                fits = wish;
-                if PAGE_SIZE - used <= SLACK || tries >= MOST_TRIES {
-                    break;
-                }
-                let room = ((PAGE_SIZE - used) * wish / used.max(1)).max(1);
-                wish = (wish + room).min(too_many - 1);
-                if wish == most && too_many == most + 1 && !flush && most < MAX_LEAF_ENTRIES {
-                    // More entries are to come and may still go in.
-                    self.guess = fits + room;
-                    if self.guess > most {
-                        return Ok(());
-                    }
-                }
+                fits = tried;
+            }
+            let is_full = used <= PAGE_SIZE && PAGE_SIZE - used <= slack(wish) << (tries - 1);
+            if is_full || (tries >= MOST_TRIES && fits.entries > 0) {
+                break;
+            }
+            wish = next_try(fits, too_many);
+            if fits.entries == most && !flush && most < MAX_LEAF_ENTRIES {
+                // More entries are to come and may still go in.
+                self.guess = wish.max(most + 1);
+                return Ok(());
+            }
+            wish = wish.max(fits.entries + 1).min(most);
+            if wish >= too_many.entries {
+                wish = too_many.entries - 1;
+            }
+            if wish <= fits.entries {
+                break;
             }
         }
-        if fits == 0 {
+        if fits.entries == 0 {
             return Err(Error::new(
                 crate::ErrorKind::Limit,
                 "an entry does not fit into a page of the index",
             ));
         }
-        self.guess = fits + fits / 64 + 1;
-        self.emit(fits, position)
+        self.guess = next_try(fits, Try::TOO_MANY);
+        self.emit(fits.entries, position)
     }
 
     fn emit(&mut self, count: usize, position: u64) -> Result<()> {
@@ -510,6 +516,47 @@ impl<'f> IndexWriter<'f> {
         *at = end;
         Ok(())
     }
+}
+
+/// So many entries took so many bytes of a page, or more than it has.
+#[derive(Debug, Clone, Copy)]
+struct Try {
+    entries: usize,
+    used: usize,
+}
+
+impl Try {
+    /// None were tried that fitted.
+    const NONE: Self = Self {
+        entries: 0,
+        used: 0,
+    };
+    /// None were tried that did not fit.
+    const TOO_MANY: Self = Self {
+        entries: usize::MAX,
+        used: usize::MAX,
+    };
+}
+
+/// Free bytes with which a page of so many entries is full.
+fn slack(entries: usize) -> usize {
+    SLACK.max(entries / SLACK_ENTRIES)
+}
+
+/// The number of entries to try after these tries, as many as should leave half of the slack free.
+fn next_try(fits: Try, too_many: Try) -> usize {
+    let (few, many) = (fits.entries, too_many.entries);
+    let goal = PAGE_SIZE - slack(if few > 0 { few } else { many }) / 2;
+    if few == 0 {
+        // What a page has only once makes its entries look dearer than those at its end are, by about a 15th.
+        let excess = too_many.used.saturating_sub(goal) * many * 16;
+        return many.saturating_sub(excess.div_ceil(too_many.used.max(1) * 15));
+    }
+    if many == usize::MAX {
+        return few * goal / fits.used.max(1);
+    }
+    let room = goal.saturating_sub(fits.used);
+    few + room * (many - few) / (too_many.used - fits.used).max(1)
 }
 
 #[cfg(test)]
