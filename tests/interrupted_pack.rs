@@ -7,8 +7,7 @@
 
 mod packing;
 
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -136,24 +135,40 @@ fn a_device_that_is_too_small_keeps_the_old_image() {
     let (old, large) = (sources.path().join("old"), sources.path().join("large"));
     tree(&old, "old", 100);
     tree(&large, "new", 100);
-    let file = File::create(large.join("file")).unwrap();
-    file.write_all_at(&vec![1; 8 << 20], 0).unwrap();
+    let noise = (0..2u32 << 20).map(|n| n.wrapping_mul(2_654_435_761));
+    let noise: Vec<u8> = noise.flat_map(|n| (n ^ n >> 15).to_le_bytes()).collect();
+    fs::write(large.join("file"), noise).unwrap();
     let image = small.at("i");
-    let ran = dgfs(&[&"pack", &large, &image]);
-    assert_eq!(ran.code, Some(2), "{ran:?}");
     let volume = small.at("i.data").display().to_string();
-    let all_said = [volume.as_str(), "needs", "free"];
-    assert!(
-        all_said.iter().all(|part| ran.err.contains(part)),
-        "{ran:?}"
-    );
-    assert_eq!(names(small.0.path()), [""; 0]);
+    // What is not compressed is known to be too much beforehand, the rest when the device is full.
+    let kinds = [
+        ("none", [volume.as_str(), "needs", "free"]),
+        ("zstd", [volume.as_str(), "write", "No space left"]),
+    ];
+    for (compress, all_said) in kinds {
+        let ran = dgfs(&[&"pack", &"--compress", &compress, &large, &image]);
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+        assert!(
+            all_said.iter().all(|part| ran.err.contains(part)),
+            "{ran:?}"
+        );
+        assert_eq!(names(small.0.path()), [""; 0]);
+    }
 
     dgfs(&[&"pack", &"-q", &old, &image]).fine();
-    let ran = dgfs(&[&"pack", &"--force", &large, &image]);
-    assert_eq!(ran.code, Some(2), "{ran:?}");
-    assert_eq!(names(small.0.path()), ["i", "i.data"]);
-    assert_eq!(text(&image, &[]), "old");
+    for compress in ["none", "zstd"] {
+        let ran = dgfs(&[
+            &"pack",
+            &"--force",
+            &"--compress",
+            &compress,
+            &large,
+            &image,
+        ]);
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+        assert_eq!(names(small.0.path()), ["i", "i.data"]);
+        assert_eq!(text(&image, &[]), "old");
+    }
 }
 
 #[test]

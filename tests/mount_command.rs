@@ -257,10 +257,12 @@ fn statistics_are_written_on_a_signal_and_at_the_end() {
 #[test]
 fn a_failed_read_is_logged_in_one_line() {
     needs_mount!("a_failed_read_is_logged_in_one_line");
-    let marker = vec![b'm'; 300_000];
+    // Noise is stored as it is, so that the place of the damage is known.
+    let numbers = (0..75_000u32).map(|n| n.wrapping_mul(2_654_435_761));
+    let noise: Vec<u8> = numbers.flat_map(|n| (n ^ n >> 15).to_le_bytes()).collect();
     let scene = Scene::new(|tree| {
         small_tree(tree);
-        fs::write(tree.join("sub/damaged"), &marker).unwrap();
+        fs::write(tree.join("sub/damaged"), &noise).unwrap();
     });
     let length = fs::metadata(scene.volume()).unwrap().len();
     let file = fs::OpenOptions::new()

@@ -248,6 +248,8 @@ fn volumes_that_cannot_be_opened_are_faults() {
     dgfs(&[
         &"pack",
         &"-q",
+        &"--compress",
+        &"none",
         &scene.source(),
         &scene.image(),
         &options[0],

@@ -1,6 +1,6 @@
 //! The trees that are measured, as images in a temporary directory.
 
-use dgfs::build::{BuildOptions, Builder, Contents, LogObserver, NewEntry, Report};
+use dgfs::build::{BuildOptions, Builder, Compression, Contents, LogObserver, NewEntry, Report};
 use dgfs::entry::{Kind, Metadata, Timestamp};
 use dgfs::read::Image;
 use std::fmt;
@@ -85,7 +85,11 @@ impl Layout {
 
     /// Builds an image of this layout with a few bytes in each file.
     pub(crate) fn build(self, index: &Path) -> dgfs::Result<Report> {
-        let mut builder = Builder::new(index, BuildOptions::default())?;
+        let options = BuildOptions {
+            compression: Compression::None,
+            ..BuildOptions::default()
+        };
+        let mut builder = Builder::new(index, options)?;
         for number in 0..FILES {
             let (directory, name) = self.path(number);
             let mut metadata = Metadata::new(Kind::File, 0o644);

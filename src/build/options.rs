@@ -26,14 +26,22 @@ pub use crate::format::header::CHUNK_SHIFTS;
 /// (see docs/benchmarks.md).
 pub const DEFAULT_INDEX_LEVEL: i32 = 15;
 
-/// How contents are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// Zstd level of contents: with it, two cores pack about as fast as a disk is read (see docs/design.md).
+pub const DEFAULT_LEVEL: i32 = 3;
+
+/// How contents are stored: by default as zstd frames at [`DEFAULT_LEVEL`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
     /// As they are.
-    #[default]
     None,
     /// As zstd frames at this level, 1 to 22, where that makes them shorter.
     Zstd(i32),
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        Self::Zstd(DEFAULT_LEVEL)
+    }
 }
 
 /// What is stored once although several files have it.

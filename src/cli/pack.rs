@@ -12,8 +12,8 @@ use signal_hook::flag;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use dgfs::build::{
-    BuildOptions, CHUNK_SHIFTS, Compression, Dedup, DictionarySize, LARGEST_DICTIONARY, Observer,
-    Order, Phase, Progress, Report, SMALLEST_DICTIONARY, pack_tree,
+    BuildOptions, CHUNK_SHIFTS, Compression, DEFAULT_LEVEL, Dedup, DictionarySize,
+    LARGEST_DICTIONARY, Observer, Order, Phase, Progress, Report, SMALLEST_DICTIONARY, pack_tree,
 };
 use dgfs::entry::KeptTimes;
 use dgfs::{Error, ErrorKind, Result, image};
@@ -73,8 +73,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(i32).range(1..=22),
         default_value_t = dgfs::build::DEFAULT_INDEX_LEVEL)]
     index_level: i32,
-    /// How contents are compressed: `none`, or `zstd` with a level from 1 to 22.
-    #[arg(long, value_name = "none|zstd[:LEVEL]", value_parser = parse_compression, default_value = "none")]
+    /// How contents are compressed: `none`, or `zstd` with a level from 1 to 22, which is 3 if it is left out.
+    #[arg(long, value_name = "none|zstd[:LEVEL]", value_parser = parse_compression, default_value = "zstd")]
     compress: Compression,
     /// Dictionaries for compressed contents: one for each class of files that it pays for, none, or
     /// of at most so many bytes.
@@ -97,9 +97,6 @@ pub(super) struct Args {
     #[command(flatten)]
     overrides: OverrideArgs,
 }
-
-/// What zstd does unless a level is given.
-const DEFAULT_LEVEL: i32 = 9;
 
 /// Reads the value of `--compress`.
 fn parse_compression(text: &str) -> std::result::Result<Compression, String> {

@@ -1,7 +1,7 @@
 //! A small tree with every kind of entry that an image can hold.
 
 use super::Parts;
-use dgfs::build::{BuildOptions, Builder, Contents, LogObserver, NewEntry};
+use dgfs::build::{BuildOptions, Builder, Compression, Contents, LogObserver, NewEntry};
 use dgfs::entry::{Kind, Metadata, OtherTimes, Timestamp};
 use std::fs;
 
@@ -94,7 +94,7 @@ impl Tree {
     }
 }
 
-/// The image, in two volumes and with an inner page. Its large files hardly have contents; see
+/// The image, in two volumes and with an inner page; see [`super::compressed`] for frames. Its large files hardly have contents; see
 /// [`super::chunks::chunks_and_holes`] for those.
 pub(crate) fn every_kind() -> Parts {
     let directory = tempfile::tempdir().unwrap();
@@ -103,6 +103,7 @@ pub(crate) fn every_kind() -> Parts {
         uuid: Some(*b"every kind entry"),
         volumes: vec![at("data.0"), at("data.1")],
         threads: 1,
+        compression: Compression::None,
         ..BuildOptions::default()
     };
     let mut tree = Tree {

@@ -24,7 +24,10 @@ fn tree(directory: &Path) {
             fs::write(path, format!("{part} {number}\n").repeat(300)).unwrap();
         }
     }
-    fs::write(directory.join("large"), vec![b'l'; 3_000_000]).unwrap();
+    // Noise, so that it takes as much of the volume.
+    let noise = (0..750_000u32).map(|n| n.wrapping_mul(2_654_435_761));
+    let noise: Vec<u8> = noise.flat_map(|n| (n ^ n >> 15).to_le_bytes()).collect();
+    fs::write(directory.join("large"), noise).unwrap();
 }
 
 fn name(part: usize, number: usize) -> String {

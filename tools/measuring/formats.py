@@ -279,7 +279,9 @@ class Dgfs(DaemonFormat):
         self.hosts[0].make(room)
         self.data = os.path.join(self.hosts[0].directory, "image.data")
         self.index = os.path.join(self.hosts[-1].directory, "image")
-        cost = timed(self.programs.dgfs, "pack", "-q", "--data", self.data, tree.path, self.index, accept=(0, 1))
+        # As the peers, which store contents as they are.
+        pack = (self.programs.dgfs, "pack", "-q", "--compress", "none", "--data", self.data)
+        cost = timed(*pack, tree.path, self.index, accept=(0, 1))
         self.metadata_bytes = os.path.getsize(self.index)
         self.image_bytes = self.metadata_bytes + os.path.getsize(self.data)
         self.detach()
