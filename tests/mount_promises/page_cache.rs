@@ -13,14 +13,21 @@ const LARGE: usize = 96 << 20;
 const SMALL: usize = 1000;
 
 fn tree(directory: &Path) {
-    let chance = |seed: usize| u8::try_from(seed.wrapping_mul(0x9E37_79B9) >> 13 & 0xFF).unwrap();
-    let large: Vec<u8> = (0..LARGE).map(chance).collect();
+    // Noise, which takes as much of the volume as of the tree.
+    let chance = |seed: u32| {
+        let mixed = (seed ^ seed >> 15).wrapping_mul(0x9E37_79B1);
+        (mixed ^ mixed >> 13)
+            .wrapping_mul(0x85EB_CA6B)
+            .to_le_bytes()
+    };
+    let large: Vec<u8> = (0u32..).flat_map(chance).take(LARGE).collect();
     fs::write(directory.join("large"), &large).unwrap();
     fs::create_dir(directory.join("small")).unwrap();
     for number in 0..SMALL {
         // Sizes of all kinds, so that files begin anywhere in a page.
         let size = 4096 + number * 7919 % 8193;
-        fs::write(small(directory, number), &large[number..number + size]).unwrap();
+        let at = number * 13_000;
+        fs::write(small(directory, number), &large[at..at + size]).unwrap();
     }
 }
 

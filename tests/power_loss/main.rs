@@ -218,10 +218,10 @@ fn lose_power(old: bool, volumes: &[&str]) -> (usize, usize) {
         let tree = inside.join(which);
         fs::create_dir(&tree).unwrap();
         for number in 0..20 {
-            let contents = format!("{which} {number} ").repeat(10 + number * number * 20);
+            let contents = noise(which, number, 100 + number * number * 150);
             fs::write(tree.join(number.to_string()), contents).unwrap();
         }
-        fs::write(tree.join("large"), vec![7; 150_000]).unwrap();
+        fs::write(tree.join("large"), noise(which, 20, 150_000)).unwrap();
         fs::write(tree.join(which), which).unwrap();
         tree
     };
@@ -297,6 +297,14 @@ fn lose_power(old: bool, volumes: &[&str]) -> (usize, usize) {
         .collect();
     assert!(kept.is_empty(), "contents are not synced at the end");
     (log.len(), known.len())
+}
+
+/// Bytes that do not compress, so that they take many writes; others for each tree and file.
+fn noise(which: &str, number: usize, length: usize) -> Vec<u8> {
+    let start = (digest(&(which, number)) >> 32) as u32;
+    let numbers = (0u32..).map(|n| (start ^ n).wrapping_mul(2_654_435_761));
+    let bytes = numbers.flat_map(|n| (n ^ n >> 15).to_le_bytes());
+    bytes.take(length).collect()
 }
 
 fn log_creates(log: &[Operation], file: u64) -> bool {
