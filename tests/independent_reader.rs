@@ -9,6 +9,8 @@
     reason = "a test that cannot be prepared has failed, and one that is skipped says so"
 )]
 
+mod images;
+
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -351,6 +353,43 @@ fn shared_contents_read_alike() {
         assert!(info["duplicate_files"].as_u64() >= Some(8), "{info}");
         assert_eq!(packed.cat("linked"), fs::read(&first).unwrap());
         assert!(packed.cat("copy 2/2") == contents[2]);
+    }
+}
+
+/// Chunks that files share, frames of several codecs, extents in another order: more than one packing makes of a small tree.
+#[test]
+fn an_image_with_shared_chunks_reads_alike() {
+    let Some(python) = python("an_image_with_shared_chunks_reads_alike") else {
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let parts = images::cut::cut_and_moved();
+    let image = directory.path().join("tree.dgfs");
+    fs::write(&image, &parts.index).unwrap();
+    fs::write(dgfs::image::volume_path(&image, 0), &parts.volumes[0]).unwrap();
+    let packed = Packed {
+        python,
+        directory,
+        volumes: 1,
+    };
+    packed.compare();
+    let image = dgfs::read::Image::open(&image).unwrap();
+    let root = image.root().unwrap();
+    let mut names = Vec::new();
+    image
+        .list(&root, 0, &mut |child| {
+            names.push(child.name.to_vec());
+            true
+        })
+        .unwrap();
+    assert_eq!(names.len(), 9);
+    let mut scratch = Vec::new();
+    for name in names {
+        let node = image.lookup(&name).unwrap().unwrap();
+        let length = usize::try_from(node.size).unwrap();
+        let contents = image.read_at(&node, 0, length, &mut scratch).unwrap();
+        assert_eq!(contents.len(), length);
+        assert!(packed.cat(OsStr::from_bytes(&name)) == contents, "{name:?}");
     }
 }
 

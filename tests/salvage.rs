@@ -489,6 +489,7 @@ fn headers_and_footers_can_be_lost() {
     );
     let mut image = salvage.image().header().clone();
     image.features_required = original.header.features_required;
+    image.version_minor = original.header.version_minor;
     assert!(image.has_acls(), "it is not known that there are none");
     image.features_optional = original.header.features_optional;
     assert_eq!(image, original.header);

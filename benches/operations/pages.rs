@@ -90,6 +90,7 @@ fn entry(layout: Layout, number: u64, name: &[u8]) -> NewEntry<'_> {
         hole_map: 0,
         saved: 0,
         codec: 0,
+        cut: None,
         place: None,
         primary: 0,
         links: 1,

@@ -94,6 +94,7 @@ fn write_index(sorted: &Sorted, plan: &Plan, scratch: &Path, path: &Path) -> Res
             stored,
             saved: 0,
             codec: None,
+            cut: None,
             usage: Usage::Own,
         };
         let children = entry.children.unwrap_or_default();

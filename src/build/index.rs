@@ -6,15 +6,17 @@ use super::inner_levels::InnerLevels;
 use crate::entry::{Kind, OtherTimes, Timestamp};
 use crate::format::attributes::{self, Attributes};
 use crate::format::checksum::{crc, seal_page};
+use crate::format::cut::Cut;
 use crate::format::frame::FrameEncoder;
 use crate::format::header::{
-    FEATURE_ACLS, FEATURE_COMPRESSED, FEATURE_HOLES, FEATURE_TIMES, Header, Section,
+    self, FEATURE_ACLS, FEATURE_COMPRESSED, FEATURE_CUT, FEATURE_HOLES, FEATURE_TIMES, Header,
+    Section,
 };
 use crate::format::inner::Separator;
 use crate::format::leaf::{LeafBuilder, NewEntry, NewTarget};
 use crate::format::volume::{self, Span};
 use crate::format::{
-    MAX_INLINE_TARGET, MAX_LEAF_ENTRIES, PAGE_BYTES, PAGE_SIZE, Uuid, VERSION_MINOR, blob, codec,
+    MAX_INLINE_TARGET, MAX_LEAF_ENTRIES, PAGE_BYTES, PAGE_SIZE, Uuid, blob, codec,
 };
 use crate::{Error, Result};
 use std::collections::VecDeque;
@@ -80,6 +82,8 @@ pub struct Placement {
     pub saved: u64,
     /// The codec of its frames, if it has any.
     pub codec: Option<u32>,
+    /// How its chunks are found if it is cut by content.
+    pub cut: Option<Cut>,
     /// Whose it is.
     pub usage: Usage,
 }
@@ -107,6 +111,8 @@ pub(super) struct Counts {
     pub(super) stored_bytes: u64,
     pub(super) shared_files: u64,
     pub(super) shared_bytes: u64,
+    pub(super) shared_chunks: u64,
+    pub(super) shared_chunk_bytes: u64,
 }
 
 /// Takes entries in key order and writes the index behind them.
@@ -200,6 +206,13 @@ impl<'f> IndexWriter<'f> {
         self.blobs.add(contents)
     }
 
+    /// So many chunks of a file to come were stored already; they would have taken `bytes`.
+    pub fn count_shared_chunks(&mut self, chunks: u64, bytes: u64) {
+        let counts = &mut self.counts;
+        counts.shared_chunks += chunks;
+        counts.shared_chunk_bytes = counts.shared_chunk_bytes.saturating_add(bytes);
+    }
+
     /// Adds the next entry.
     pub fn push(&mut self, entry: &IndexEntry<'_>) -> Result<()> {
         self.count(entry);
@@ -230,6 +243,10 @@ impl<'f> IndexWriter<'f> {
         if codec.is_some() {
             self.features |= FEATURE_COMPRESSED;
         }
+        let cut = entry.placement.and_then(|placement| placement.cut);
+        if cut.is_some() {
+            self.features |= FEATURE_CUT;
+        }
         let other_times = match entry.other_times {
             Some(times) => {
                 self.features |= FEATURE_TIMES;
@@ -256,6 +273,7 @@ impl<'f> IndexWriter<'f> {
             first_child,
             saved: entry.placement.map_or(0, |placement| placement.saved),
             codec: codec.map_or(0, u64::from),
+            cut,
             place: entry
                 .placement
                 .filter(|_| !implicit)
@@ -457,7 +475,7 @@ impl<'f> IndexWriter<'f> {
         }
         let counts = self.counts;
         let header = Header {
-            version_minor: VERSION_MINOR,
+            version_minor: header::minor_version(self.features),
             features_optional: self.features_optional,
             features_warn: 0,
             features_required: self.features,
@@ -472,6 +490,8 @@ impl<'f> IndexWriter<'f> {
             stored_bytes: counts.stored_bytes,
             shared_files: counts.shared_files,
             shared_bytes: counts.shared_bytes,
+            shared_chunks: counts.shared_chunks,
+            shared_chunk_bytes: counts.shared_chunk_bytes,
             leaf_pages: self.leaf_pages,
             inner_pages,
             levels,

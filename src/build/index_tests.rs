@@ -87,6 +87,7 @@ fn index_of(model: &Model) -> (Image, Vec<u8>) {
                 .default_stored_length(),
             saved: 0,
             codec: None,
+            cut: None,
             usage: Usage::Own,
         });
         position += placement.map_or(0, |p| p.stored);

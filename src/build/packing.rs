@@ -158,6 +158,7 @@ impl Packing<'_, '_> {
             stored: placed.stored,
             saved: placed.saved,
             codec: placed.codec,
+            cut: None,
             usage: if placed.shared {
                 Usage::Shared
             } else {

@@ -1,13 +1,15 @@
 //! Remembers where the contents of hard-linked files went, for their further names.
 
 use super::index::{Placement, Usage};
+use crate::format::cut::Cut;
 use crate::{Error, Result};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// Numbers of a record: ordinal, size, bytes of holes, hole map, position, stored length, bytes saved, codec, usage.
-pub(super) const NUMBERS: usize = 9;
+/// Numbers of a record: ordinal, size, bytes of holes, hole map, position, stored length, bytes saved, codec, usage,
+/// how it is cut.
+pub(super) const NUMBERS: usize = 10;
 
 /// Bytes of a record.
 const RECORD: usize = 8 * NUMBERS;
@@ -41,13 +43,14 @@ impl Primary {
             number(|p| p.saved),
             number(|p| p.codec.map_or(u64::MAX, u64::from)),
             number(|p| p.usage as u64),
+            number(|p| p.cut.map_or(0, Cut::column)),
         ]
     }
 
     /// What gave these numbers.
     pub(super) fn from_numbers(numbers: [u64; NUMBERS]) -> Self {
         let [ordinal, size, hole_bytes, hole_map, place @ ..] = numbers;
-        let [position, stored, saved, codec, usage] = place;
+        let [position, stored, saved, codec, usage, cut] = place;
         let usages = [Usage::Own, Usage::Ahead, Usage::Shared];
         let usage = usages.into_iter().find(|known| *known as u64 == usage);
         Self {
@@ -60,6 +63,7 @@ impl Primary {
                 stored,
                 saved,
                 codec: u32::try_from(codec).ok(),
+                cut: Cut::from_column(cut).ok().flatten(),
                 usage,
             }),
         }
@@ -169,6 +173,7 @@ mod tests {
                 stored: n,
                 saved: 1,
                 codec: u32::try_from(n).ok().filter(|codec| codec % 2 == 0),
+                cut: Cut::from_column(3074 + n % 203).ok().flatten(),
                 usage: if n.is_multiple_of(3) {
                     Usage::Ahead
                 } else {

@@ -41,8 +41,22 @@ pub const FEATURE_TIMES: u64 = 1 << 1;
 /// Required feature: contents may be stored as zstd frames (section `codecs`, column `codec`).
 pub const FEATURE_COMPRESSED: u64 = 1 << 2;
 
+/// Required feature: contents may be cut by content (column `cut`).
+pub const FEATURE_CUT: u64 = 1 << 3;
+
 /// Features of the third class that this reader knows.
-pub(crate) const KNOWN_FEATURES: u64 = FEATURE_HOLES | FEATURE_TIMES | FEATURE_COMPRESSED;
+pub(crate) const KNOWN_FEATURES: u64 =
+    FEATURE_HOLES | FEATURE_TIMES | FEATURE_COMPRESSED | FEATURE_CUT;
+
+/// The oldest minor version of the format, not below 2, that has these features of the third class: what does
+/// not need the newest comes out as it did before.
+pub fn minor_version(features_required: u64) -> u16 {
+    if features_required & FEATURE_CUT == 0 {
+        2
+    } else {
+        VERSION_MINOR
+    }
+}
 
 /// A part of the index behind its pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +106,10 @@ pub struct Header {
     pub shared_files: u64,
     /// Sum of the stored lengths that these would have taken.
     pub shared_bytes: u64,
+    /// Chunks of files cut by content, every inode once, that were stored for an earlier chunk already.
+    pub shared_chunks: u64,
+    /// Sum of the stored lengths that these would have taken.
+    pub shared_chunk_bytes: u64,
     /// Leaf pages; they are pages 1 to `leaf_pages`.
     pub leaf_pages: u64,
     /// Inner pages, behind the leaf pages.
@@ -125,6 +143,11 @@ impl Header {
         self.features_required & FEATURE_COMPRESSED != 0
     }
 
+    /// Whether contents may be cut by content.
+    pub fn is_cut(&self) -> bool {
+        self.features_required & FEATURE_CUT != 0
+    }
+
     /// Page number of the root of the tree.
     pub fn root_page(&self) -> u64 {
         self.leaf_pages + self.inner_pages
@@ -140,7 +163,8 @@ impl Header {
         let mut out = Vec::with_capacity(PAGE_SIZE);
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&VERSION_MAJOR.to_le_bytes());
-        out.extend_from_slice(&VERSION_MINOR.to_le_bytes());
+        let minor = minor_version(self.features_required);
+        out.extend_from_slice(&minor.to_le_bytes());
         out.extend_from_slice(&(PAGE_SIZE as u32).to_le_bytes());
         for features in [
             self.features_optional,
@@ -180,6 +204,8 @@ impl Header {
         out.resize(MORE_OFFSET, 0);
         out.extend_from_slice(&self.shared_files.to_le_bytes());
         out.extend_from_slice(&self.shared_bytes.to_le_bytes());
+        out.extend_from_slice(&self.shared_chunks.to_le_bytes());
+        out.extend_from_slice(&self.shared_chunk_bytes.to_le_bytes());
         seal(out)
     }
 
@@ -257,6 +283,8 @@ impl Header {
             stored_bytes,
             shared_files: more.u64()?,
             shared_bytes: more.u64()?,
+            shared_chunks: more.u64()?,
+            shared_chunk_bytes: more.u64()?,
             leaf_pages,
             inner_pages,
             levels,
@@ -378,7 +406,7 @@ mod tests {
 
     fn sample() -> Header {
         Header {
-            version_minor: VERSION_MINOR,
+            version_minor: 2,
             features_optional: 1 << 40,
             features_warn: 0,
             features_required: 0,
@@ -393,6 +421,8 @@ mod tests {
             stored_bytes: 20000,
             shared_files: 3,
             shared_bytes: 3000,
+            shared_chunks: 4,
+            shared_chunk_bytes: 4000,
             leaf_pages: 10,
             inner_pages: 1,
             levels: 1,
@@ -437,7 +467,7 @@ mod tests {
         newer[8] = 2;
         assert_eq!(kind(&newer, 20 * PAGE_BYTES), ErrorKind::Version);
         let unknown = Header {
-            features_required: 1 << 3,
+            features_required: 1 << 4,
             ..sample()
         }
         .encode();

@@ -3,7 +3,8 @@
 //! # Overview
 //! - [`header`] is the first page of an index, [`volume`] first and last page of a data volume;
 //! - [`leaf`] holds entries as [`column`]s, [`inner`] the way to them;
-//! - [`extent`] describes how the contents of a file lie in a volume, [`codec`] how they are compressed;
+//! - [`extent`] describes how the contents of a file lie in a volume, [`cut`] how they do if chunks are shared,
+//!   [`codec`] how they are compressed;
 //! - [`attributes`] and [`blob`] hold what does not belong into a leaf page;
 //! - [`bytes`], [`bits`], [`frame`] and [`checksum`] are the alphabet of the others.
 //!
@@ -17,6 +18,7 @@ pub mod bytes;
 pub mod checksum;
 pub mod codec;
 pub mod column;
+pub mod cut;
 pub mod extent;
 pub mod frame;
 pub mod header;
@@ -34,8 +36,8 @@ pub const PAGE_BYTES: u64 = 4096;
 /// Major version of the format that this crate writes and reads.
 pub const VERSION_MAJOR: u16 = 1;
 
-/// Minor version that this crate writes; readers accept any.
-pub const VERSION_MINOR: u16 = 2;
+/// Newest minor version that this crate writes; readers accept any.
+pub const VERSION_MINOR: u16 = 3;
 
 /// Longest name of an entry in bytes.
 pub const MAX_NAME: usize = 255;

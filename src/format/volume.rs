@@ -2,9 +2,7 @@
 
 use super::bytes::ByteReader;
 use super::header::{check_features, check_seal, check_version, seal};
-use super::{
-    MAX_VOLUMES, Malformed, PAGE_BYTES, PAGE_SIZE, Parsed, Uuid, VERSION_MAJOR, VERSION_MINOR,
-};
+use super::{MAX_VOLUMES, Malformed, PAGE_BYTES, PAGE_SIZE, Parsed, Uuid, VERSION_MAJOR};
 
 /// First bytes of a volume.
 pub const HEADER_MAGIC: [u8; 8] = *b"\x89dgfv\r\n\x1a";
@@ -17,6 +15,9 @@ pub const SECTION: u32 = 2;
 
 /// Bytes of a row of the section.
 pub const ROW: usize = 16;
+
+/// Minor version that volumes have carried since 1.2, the last that changed anything in them.
+const MINOR: u16 = 2;
 
 /// Which volume this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +47,7 @@ fn encode(magic: [u8; 8], identity: &Identity, layout: &Layout) -> [u8; PAGE_SIZ
     let mut out = Vec::with_capacity(PAGE_SIZE);
     out.extend_from_slice(&magic);
     out.extend_from_slice(&VERSION_MAJOR.to_le_bytes());
-    out.extend_from_slice(&VERSION_MINOR.to_le_bytes());
+    out.extend_from_slice(&MINOR.to_le_bytes());
     out.extend_from_slice(&identity.number.to_le_bytes());
     out.extend_from_slice(&identity.count.to_le_bytes());
     out.extend_from_slice(&[0; 4]);

@@ -1,11 +1,14 @@
 //! Contents of files: extents of the volumes, checked before a byte is handed out.
 
 use super::codecs::Codecs;
+use super::cut::CutBlocks;
 use super::decoded::DecodedChunks;
 use super::files::Part;
 use super::node::{Extent, Node};
 use crate::format::checksum::crc;
+use crate::format::cut::largest_chunk;
 use crate::format::extent::{BLOCK_ROWS, CRC_BYTES, Chunk, Shape, TableBlock};
+use crate::format::header::Header;
 use crate::format::volume::Span;
 use crate::format::{PAGE_BYTES, PAGE_SIZE};
 use crate::{Error, Result};
@@ -70,6 +73,9 @@ pub(super) struct Contents {
     /// By everything that says what a block holds: extents of an untrusted image may lie over each other.
     tables: Cache<(Extent, u64, u64), Arc<TableBlock>>,
     decoded: DecodedChunks,
+    /// Whether files may be cut by content.
+    pub(super) is_cut: bool,
+    pub(super) cut_blocks: CutBlocks,
 }
 
 /// A file whose contents are read.
@@ -82,19 +88,27 @@ struct Source<'a> {
 }
 
 impl Contents {
-    /// Contents in `volumes`. Up to `chunk_bytes` of decoded chunks are kept.
+    /// Contents in `volumes` of an image with this header. Up to `chunk_bytes` of decoded chunks are kept.
     pub(super) fn new(
         volumes: Vec<Volume>,
-        chunk_shift: u32,
+        header: &Header,
         codecs: Codecs,
         chunk_bytes: usize,
     ) -> Self {
+        let (chunk_shift, is_cut) = (header.chunk_shift, header.is_cut());
+        let largest = if is_cut {
+            largest_chunk(chunk_shift)
+        } else {
+            1 << chunk_shift
+        };
         Self {
             volumes,
             chunk_shift,
             codecs,
             tables: Cache::new(KEPT_TABLE_BLOCKS),
-            decoded: DecodedChunks::new(chunk_bytes, 1 << chunk_shift),
+            decoded: DecodedChunks::new(chunk_bytes, in_memory(largest)),
+            is_cut,
+            cut_blocks: CutBlocks::new(),
         }
     }
 
@@ -106,9 +120,27 @@ impl Contents {
         &self.volumes
     }
 
+    pub(super) fn chunk_shift(&self) -> u32 {
+        self.chunk_shift
+    }
+
+    pub(super) fn decoded(&self) -> &DecodedChunks {
+        &self.decoded
+    }
+
     /// Where the contents of `node` are read from.
     fn locate<'a>(&'a self, node: &'a Node) -> Result<Source<'a>> {
-        let (position, stored) = (node.extent.position, node.extent.stored);
+        let (volume, at) = self.place(node.extent.position, node.extent.stored)?;
+        Ok(Source {
+            volume,
+            at,
+            node,
+            shape: Shape::new(node.data_length(), self.chunk_shift),
+        })
+    }
+
+    /// The volume with `stored` bytes from `position` on, and the offset there.
+    pub(super) fn place(&self, position: u64, stored: u64) -> Result<(&Volume, u64)> {
         let index = self
             .volumes
             .partition_point(|volume| volume.span.end <= position);
@@ -117,12 +149,7 @@ impl Contents {
                 && position.saturating_add(stored) <= volume.span.end
         });
         match volume {
-            Some(volume) => Ok(Source {
-                volume,
-                at: position - volume.span.start,
-                node,
-                shape: Shape::new(node.data_length(), self.chunk_shift),
-            }),
+            Some(volume) => Ok((volume, position - volume.span.start)),
             None if self.volumes.is_empty() => Err(Error::new(
                 crate::ErrorKind::InvalidInput,
                 "image was opened without its volumes",
@@ -144,6 +171,9 @@ impl Contents {
         let end = node.data_length().min(offset.saturating_add(length as u64));
         if offset >= end {
             return Ok(&[]);
+        }
+        if let Some(cut) = node.extent.cut {
+            return self.read_cut(node, cut, offset..end, scratch);
         }
         let source = self.locate(node)?;
         let number = offset >> self.chunk_shift;
@@ -466,7 +496,7 @@ impl Group<'_> {
 }
 
 /// What is wrong with contents whose checksum is.
-const DAMAGED: &str = "contents do not match their checksum";
+pub(super) const DAMAGED: &str = "contents do not match their checksum";
 
 fn is_stored(group: &[Chunk]) -> bool {
     group.first().is_some_and(|chunk| chunk.stored > 0)
@@ -478,18 +508,18 @@ fn stored_length(group: &[Chunk]) -> usize {
 }
 
 /// A length that is known to be one in memory.
-fn in_memory(length: u64) -> usize {
+pub(super) fn in_memory(length: u64) -> usize {
     usize::try_from(length).unwrap_or(usize::MAX)
 }
 
 /// `length` bytes of `bytes` from `start` on.
-fn part_of(bytes: &[u8], start: u64, length: u64) -> Result<&[u8]> {
+pub(super) fn part_of(bytes: &[u8], start: u64, length: u64) -> Result<&[u8]> {
     let part = bytes.get(in_memory(start)..);
     part.and_then(|part| part.get(..in_memory(length)))
         .ok_or_else(|| Error::corrupt("extent is shorter than its file"))
 }
 
-fn copy(to: &mut [u8], from: &[u8]) -> Result<()> {
+pub(super) fn copy(to: &mut [u8], from: &[u8]) -> Result<()> {
     if to.len() != from.len() {
         return Err(Error::corrupt(
             "chunk has another length than the file says",
@@ -500,7 +530,10 @@ fn copy(to: &mut [u8], from: &[u8]) -> Result<()> {
 }
 
 /// Runs `read` with `length` bytes of the thread's buffer.
-fn with_packed<T>(length: usize, read: impl FnOnce(&mut [u8]) -> Result<T>) -> Result<T> {
+pub(super) fn with_packed<T>(
+    length: usize,
+    read: impl FnOnce(&mut [u8]) -> Result<T>,
+) -> Result<T> {
     PACKED.with_borrow_mut(|packed| {
         if packed.len() < length {
             packed.resize(length, 0);

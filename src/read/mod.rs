@@ -8,6 +8,7 @@ mod ahead;
 mod blobs;
 mod codecs;
 mod contents;
+mod cut;
 mod decoded;
 mod files;
 mod handle;

@@ -2,6 +2,7 @@
 
 use super::path_digest::PathDigest;
 use crate::entry::{Ino, Kind, OtherTimes, Timestamp};
+use crate::format::cut::Cut;
 use crate::format::leaf::{LeafRow, Target};
 
 /// Where the children of a directory lie in key order.
@@ -31,8 +32,10 @@ pub struct Extent {
     pub position: u64,
     /// Bytes there, checksums and chunk table included; 0 for an empty file.
     pub stored: u64,
-    /// The codec of what is stored as frames.
+    /// The codec of what is stored as frames; where the file is cut by content, each chunk has its own.
     pub codec: u32,
+    /// How its chunks are found if it is cut by content.
+    pub cut: Option<Cut>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,6 +124,7 @@ impl Node {
                 position: row.position,
                 stored: row.stored,
                 codec: u32::try_from(row.codec).unwrap_or(u32::MAX),
+                cut: row.cut,
             },
             kind: row.kind,
             is_complete: !matches!(link, Link::Blob(_)),

@@ -259,16 +259,17 @@ struct Index {
 }
 
 impl Index {
-    /// The image. Of `cache_bytes`, decoded chunks get a quarter where contents are compressed, pages the rest.
+    /// The image. Of `cache_bytes`, decoded chunks get a quarter where contents are compressed or cut by content, pages
+    /// the rest.
     fn into_image(self, part: Part, volumes: Vec<Volume>, cache_bytes: usize) -> Image {
         let part = Arc::new(part);
-        let chunk_bytes = if self.header.is_compressed() {
+        let chunk_bytes = if self.header.is_compressed() || self.header.is_cut() {
             cache_bytes / 4
         } else {
             0
         };
         let codecs = Codecs::new(Arc::clone(&part), &self.header, self.codecs);
-        let contents = Contents::new(volumes, self.header.chunk_shift, codecs, chunk_bytes);
+        let contents = Contents::new(volumes, &self.header, codecs, chunk_bytes);
         let store = PageStore::new(part, self.header, self.table, cache_bytes - chunk_bytes);
         Image::new(store, contents, self.spans)
     }

@@ -210,13 +210,13 @@ impl Image {
                 return (damage.ranges, damage.first);
             }
         };
-        let chunk = 1u64 << self.header().chunk_shift;
         let mut scratch = Vec::new();
         for segment in map.segments() {
             let mut at = segment.offset;
             while at < segment.end() {
                 let stored = segment.stored_at + (at - segment.offset);
-                let end = segment.end().min(at.saturating_add(chunk - stored % chunk));
+                let chunk = self.contents.chunk_end(node, stored) - stored;
+                let end = segment.end().min(at.saturating_add(chunk));
                 let length = usize::try_from(end - at).unwrap_or(usize::MAX);
                 match self.read_at(node, at, length, &mut scratch) {
                     Ok(bytes) if bytes.len() == length => {}

@@ -15,7 +15,7 @@ use crate::format::codec::MAX_DICTIONARIES;
 use crate::format::header::{self, Header, Section};
 use crate::format::inner::InnerPage;
 use crate::format::volume::{self, Span};
-use crate::format::{PAGE_BYTES, VERSION_MINOR, attributes, blob};
+use crate::format::{PAGE_BYTES, attributes, blob};
 
 /// Bytes of a section copied at once.
 const STEP: usize = 1 << 20;
@@ -76,7 +76,7 @@ pub(super) fn assemble(
             let found = counts.files + counts.directories + counts.symlinks + counts.others;
             let entries = counts.entries().max(found + lost);
             Header {
-                version_minor: VERSION_MINOR,
+                version_minor: header::minor_version(header::KNOWN_FEATURES),
                 // To look for ACLs in vain is slow; not to look for them lets people in.
                 features_optional: header::FEATURE_ACLS,
                 features_warn: 0,
@@ -95,6 +95,8 @@ pub(super) fn assemble(
                 // Which files share the extent of another cannot be told from those in another order.
                 shared_files: 0,
                 shared_bytes: 0,
+                shared_chunks: 0,
+                shared_chunk_bytes: 0,
                 leaf_pages: 0,
                 inner_pages: 0,
                 levels: 0,

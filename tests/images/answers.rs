@@ -149,12 +149,12 @@ impl Truth {
             .filter(|known| known.node.extent.stored > 0)
             .map(|known| {
                 let node = &known.node;
-                let shape =
-                    dgfs::format::extent::Shape::new(node.data_length(), self.header.chunk_shift);
-                let extent = node.extent;
+                let (size, extent) = (node.data_length(), node.extent);
+                let shape = dgfs::format::extent::Shape::new(size, self.header.chunk_shift);
+                let table = extent.cut.map(|cut| cut.table_length(size));
                 (
                     extent.position,
-                    extent.stored - shape.table_length(),
+                    extent.stored - table.unwrap_or(shape.table_length()),
                     extent.stored,
                 )
             })

@@ -5,6 +5,7 @@ use dgfs::entry::{Kind, OtherTimes, Timestamp};
 use dgfs::format::attributes::{self, Attributes};
 use dgfs::format::checksum::{crc, seal_page};
 use dgfs::format::codec;
+use dgfs::format::cut::Cut;
 use dgfs::format::frame::FrameEncoder;
 use dgfs::format::header::{Header, Section};
 use dgfs::format::inner::{InnerBuilder, Separator};
@@ -41,6 +42,7 @@ pub(crate) struct Entry {
     pub(crate) first_child: u64,
     pub(crate) saved: u64,
     pub(crate) codec: u64,
+    pub(crate) cut: Option<Cut>,
     pub(crate) place: Option<u64>,
     pub(crate) primary: u64,
     pub(crate) links: u64,
@@ -63,6 +65,7 @@ impl Entry {
             first_child: 0,
             saved: 0,
             codec: 0,
+            cut: None,
             place: None,
             primary: 0,
             links: 1,
@@ -273,9 +276,10 @@ impl Handmade {
             version_minor: 0,
             features_optional: 0,
             features_warn: 0,
-            // Holes and frames, which not every image has.
+            // Holes, frames and cut contents, which not every image has.
             features_required: u64::from(entries().any(|entry| entry.hole_bytes > 0))
-                | u64::from(!self.sections.is_empty()) << 2,
+                | u64::from(!self.sections.is_empty()) << 2
+                | u64::from(entries().any(|entry| entry.cut.is_some())) << 3,
             uuid: UUID,
             index_length: 0,
             entries: entries().count() as u64,
@@ -292,6 +296,8 @@ impl Handmade {
             stored_bytes: self.contents.len() as u64,
             shared_files: 0,
             shared_bytes: 0,
+            shared_chunks: 0,
+            shared_chunk_bytes: 0,
             leaf_pages: self.pages.len() as u64,
             inner_pages: self.inner.len() as u64,
             levels: self.inner.last().map_or(0, |(level, _)| u32::from(*level)),
@@ -345,6 +351,7 @@ fn leaf(page: &Page) -> [u8; PAGE_SIZE] {
             first_child: entry.first_child,
             saved: entry.saved,
             codec: entry.codec,
+            cut: entry.cut,
             place: entry.place,
             primary: entry.primary,
             links: entry.links,

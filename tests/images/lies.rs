@@ -1,8 +1,10 @@
 //! Images that lie, each with a story.
 
+use super::cut::put_table;
 use super::every_kind::Numbers;
 use super::handmade::{Entry, Handmade, Page};
 use dgfs::entry::Kind;
+use dgfs::format::cut::{Cut, CutChunk, encode_block};
 use dgfs::format::extent::{Chunk, TableBlock};
 use dgfs::format::inner::Separator;
 use dgfs::format::{PAGE_BYTES, PAGE_SIZE};
@@ -166,6 +168,43 @@ fn bomb() -> Vec<u8> {
         frame.push(b'x');
     }
     frame
+}
+
+/// What the chunks of [`cut_file`] hold.
+fn cut_data() -> Vec<u8> {
+    (0..6000u32).map(|n| (n % 251) as u8).collect()
+}
+
+/// So many bytes of that from `at` on as a chunk.
+fn cut_chunk(length: u32, at: usize) -> CutChunk {
+    CutChunk {
+        length,
+        stored: length,
+        crc: dgfs::format::checksum::crc(&cut_data()[at..at + length as usize]),
+        codec: 0,
+        position: PAGE_BYTES + at as u64,
+    }
+}
+
+/// One file that is cut by content, and what a test makes of its chunks.
+fn cut_file(change: impl FnOnce(&mut Vec<CutChunk>), span_shift: u32) -> Handmade {
+    let mut contents = cut_data();
+    let mut chunks = vec![
+        cut_chunk(1000, 0),
+        cut_chunk(2000, 1000),
+        cut_chunk(3000, 3000),
+    ];
+    change(&mut chunks);
+    let cut = put_table(&chunks, PAGE_BYTES, span_shift, &mut contents);
+    let size = chunks.iter().map(|chunk| u64::from(chunk.length)).sum();
+    let entry = Entry {
+        saved: cut
+            .default_stored_length(size)
+            .saturating_sub(contents.len() as u64),
+        cut: Some(cut),
+        ..Entry::file(b"cut", size)
+    };
+    Handmade::new(vec![entry], contents)
 }
 
 pub(crate) const CASES: &[Case] = &[
@@ -404,6 +443,87 @@ pub(crate) const CASES: &[Case] = &[
             image
         },
         &["chunk table checksum does not match"],
+    ),
+    (
+        "a table of chunks larger than the volume",
+        || one_file(|entry| entry.cut = Cut::new(62, 203)),
+        &[
+            "lies outside the volumes",
+            "contents lie outside the volumes",
+        ],
+    ),
+    (
+        "chunks of no feature",
+        || {
+            let mut image = cut_file(|_| {}, 12);
+            image.change_header = |header| header.features_required = 0;
+            image
+        },
+        &["says it has none of these"],
+    ),
+    (
+        "a chunk outside the volumes",
+        || cut_file(|chunks| chunks[1].position = 1 << 50, 12),
+        &["lies outside the volumes"],
+    ),
+    (
+        "a chunk at the end of all positions",
+        || cut_file(|chunks| chunks[1].position = u64::MAX - 9, 12),
+        &["chunk lies beyond all positions"],
+    ),
+    (
+        "a chunk in the header of the volume",
+        || cut_file(|chunks| chunks[1].position = 4000, 12),
+        &["lies outside the volumes"],
+    ),
+    (
+        "a chunk that begins within another",
+        || cut_file(|chunks| chunks[1].position += 5, 12),
+        &["contents do not match their checksum"],
+    ),
+    (
+        "a chunk that is the table",
+        || cut_file(|chunks| chunks[1].position = PAGE_BYTES + 6000, 12),
+        &["contents do not match their checksum"],
+    ),
+    (
+        "a chunk longer than any",
+        || cut_file(|chunks| *chunks = vec![CutChunk::zeros(1 << 24)], 62),
+        &["chunk has an impossible length"],
+    ),
+    (
+        "a chunk that is longer as stored",
+        || cut_file(|chunks| chunks[1].stored += 1, 12),
+        &["chunk has an impossible length"],
+    ),
+    (
+        "a frame in an image without frames",
+        || cut_file(|chunks| chunks[1].stored -= 1, 12),
+        &["chunk has an impossible length"],
+    ),
+    (
+        "chunks in another order than they say",
+        || cut_file(|chunks| chunks.swap(0, 1), 12),
+        &["chunk table does not agree with the extent"],
+    ),
+    (
+        "a table with fewer chunks than its own bytes",
+        || cut_file(|chunks| chunks[2] = CutChunk::zeros(3000), 12),
+        &["chunk table does not agree with the extent"],
+    ),
+    (
+        "blocks of a table that contradict each other",
+        || {
+            // The second block, too, begins with a chunk across the border, but with another one.
+            let mut image = cut_file(|_| {}, 12);
+            let table = image.contents.len() - 4096 - 24 - 20;
+            let rows = [cut_chunk(2999, 3001)];
+            let mut block = Vec::new();
+            encode_block(1, 3001, 3001, &rows, true, &mut block);
+            image.contents[table + 4096..].copy_from_slice(&block);
+            image
+        },
+        &["out of step"],
     ),
     (
         "a bomb in a page",

@@ -14,6 +14,7 @@ pub(crate) mod answers;
 pub(crate) mod chunks;
 pub(crate) mod compressed;
 pub(crate) mod consistency;
+pub(crate) mod cut;
 pub(crate) mod every_kind;
 pub(crate) mod handmade;
 pub(crate) mod lies;

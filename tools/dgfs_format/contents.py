@@ -2,6 +2,7 @@
 
 import struct
 
+from . import cut
 from .encoding import PAGE, Stream, crc32c, decode_frame
 from .faults import require
 
@@ -14,6 +15,9 @@ def table_length(header, size):
 
 
 def stored_length(header, entry):
+    if entry.cut:
+        require(entry.saved <= entry.data, "extent shorter than its chunk table")
+        return entry.data + cut.table_length(entry) - entry.saved
     if entry.data <= 1 << header.chunk_shift:
         require(entry.saved == 0 or header.compressed, "shortened extent of one chunk")
         require(entry.saved < entry.data or not entry.data, "extent of one chunk with nothing in it")
@@ -64,21 +68,32 @@ def stored(image, entry):
         return
     number = image.volume_number(entry.position, entry.stored)
     volume, at = image.volume(number), entry.position - image.starts[number]
+    if entry.cut:
+        for length, position, taken, crc, codec, _ in cut.chunks(image, volume, at, entry):
+            yield cut_chunk(image, length, position, taken, crc, codec) if taken else bytes(length)
+        return
     if entry.data <= 1 << image.header.chunk_shift:
         taken = entry.stored - 4
         chunk = checked(volume, at, taken, volume.read(at + taken, 4))
-        yield unpacked(image, entry, chunk, entry.data)
+        yield unpacked(image, entry.codec, chunk, entry.data)
         return
     for length, taken, crc in table(image.header, volume, at, entry):
-        yield unpacked(image, entry, checked(volume, at, taken, crc), length) if taken else bytes(length)
+        yield unpacked(image, entry.codec, checked(volume, at, taken, crc), length) if taken else bytes(length)
         at += taken
 
 
-def unpacked(image, entry, chunk, length):
+def cut_chunk(image, length, position, taken, crc, codec):
+    """The data of a chunk that may lie anywhere."""
+    number = image.volume_number(position, taken)
+    chunk = checked(image.volume(number), position - image.starts[number], taken, crc)
+    return unpacked(image, codec, chunk, length)
+
+
+def unpacked(image, codec, chunk, length):
     """The data of a chunk as it is stored: fewer bytes are a frame."""
     if len(chunk) == length:
         return chunk
-    data = decode_frame(chunk, length, image.dictionary(entry.codec))
+    data = decode_frame(chunk, length, image.dictionary(codec))
     require(len(data) == length, f"chunk of {length} bytes decodes to {len(data)}")
     return data
 

@@ -70,7 +70,7 @@ class Image:
         return self.dictionaries.get(codec)
 
     def open_index(self):
-        """Opens an index, or the copy of one in a volume 0 (section 3.2)."""
+        """Opens an index, or the copy of one in a volume 0 (section 3.3)."""
         self.index, self.own_volume = Part(self.path), None
         require(self.index.length >= PAGE, "no image: shorter than a page")
         first, last = self.index.read(0, 8), self.index.read(self.index.length - PAGE, 8)

@@ -17,7 +17,7 @@ class Entry:
     name = target = b""
     size = seconds = nanoseconds = children = subdirectories = deeper = first_child = 0
     hole_bytes = hole_map = 0
-    saved = codec = place = primary = links = device = xattrs = far_target = position = stored = 0
+    saved = codec = cut = place = primary = links = device = xattrs = far_target = position = stored = 0
 
     def __init__(self, ordinal):
         self.ordinal = ordinal
@@ -70,7 +70,7 @@ class Leaf:
         require(level == 0, f"level {level} in a leaf page")
         require(1 <= r <= n <= 4096, f"{n} entries in {r} runs")
         require(self.ordinal + n <= image.header.entries, "ordinals beyond the last entry")
-        require(present < 1 << 16, f"unknown column among {present:#x}")
+        require(present < 1 << 17, f"unknown column among {present:#x}")
         control_at = self.FIELDS.size + names_length
         bits_at = control_at + control_length
         require(bits_at <= PAGE, "frames longer than the page")
@@ -171,6 +171,7 @@ class Leaf:
             )
         columns.fill("codec", filled, bit=15)
         require(all(entry.codec < 64 for entry in filled), "codec of 64 or more")
+        columns.fill("cut", filled, bit=16)
         require(all(entry.hole_bytes <= entry.size for entry in filled), "more hole bytes than bytes")
         for entry in entries:
             require(entry.nanoseconds < 10**9, f"{entry.nanoseconds} nanoseconds")

@@ -3,6 +3,7 @@
 import collections
 import stat
 
+from . import cut
 from .contents import segments, stored
 from .encoding import PAGE
 from .faults import Fault, require, warn
@@ -92,6 +93,15 @@ class Verify:
             self.counts["shared_bytes"] += entry.stored
         else:
             self.extents[entry.position] = entry.stored
+            self.count_chunks(entry)
+
+    def count_chunks(self, entry):
+        number = self.image.volume_number(entry.position, entry.stored)
+        if entry.cut and number in self.image.volumes:
+            volume, at = self.image.volume(number), entry.position - self.image.starts[number]
+            for _, _, stored, _, _, is_own in cut.chunks(self.image, volume, at, entry):
+                self.counts["shared_chunks"] += stored > 0 and not is_own
+                self.counts["shared_chunk_bytes"] += 0 if is_own else stored
 
     def check_links(self, entry, xattrs, target):
         """All names of an inode must say the same of it, and `links` must count them."""
@@ -112,6 +122,7 @@ class Verify:
             entry.position,
             entry.stored,
             entry.codec,
+            entry.cut,
             xattrs,
             target,
         )
@@ -138,4 +149,7 @@ class Verify:
         shared = (self.counts["shared_files"], self.counts["shared_bytes"])
         said = (header.shared_files, header.shared_bytes)
         require(said in (shared, (0, 0)), f"{shared} files and bytes shared, the header says {said}")
+        shared = (self.counts["shared_chunks"], self.counts["shared_chunk_bytes"])
+        said = (header.shared_chunks, header.shared_chunk_bytes)
+        require(said in (shared, (0, 0)), f"{shared} chunks and bytes shared, the header says {said}")
         require(not self.inodes, f"{len(self.inodes)} inodes with fewer names than links")

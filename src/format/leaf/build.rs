@@ -7,13 +7,14 @@
 
 use super::times::{TIME_COLUMNS, UNKNOWN, biased};
 use super::{
-    CODEC, DEVICE, FAR_TARGET, FRAMES_OFFSET, HOLE_BYTES, HOLE_MAP, LINKS, PLACE, PRIMARY, SAVED,
-    XATTRS,
+    CODEC, CUT, DEVICE, FAR_TARGET, FRAMES_OFFSET, HOLE_BYTES, HOLE_MAP, LINKS, PLACE, PRIMARY,
+    SAVED, XATTRS,
 };
 use crate::entry::{Kind, OtherTimes, Timestamp};
 use crate::format::bits::BitWriter;
 use crate::format::bytes::put_varint;
 use crate::format::column::ColumnEncoder;
+use crate::format::cut::Cut;
 use crate::format::frame::{FrameEncoder, MAX_FRAME};
 use crate::format::{MAX_INLINE_PATH, PAGE_SIZE};
 
@@ -57,6 +58,8 @@ pub struct NewEntry<'a> {
     pub saved: u64,
     /// Row of the codec section for its frames.
     pub codec: u64,
+    /// How its chunks are found if it is cut by content.
+    pub cut: Option<Cut>,
     /// Position of the extent if it is not where the one before ends.
     pub place: Option<u64>,
     /// Own ordinal minus that of the inode's first name.
@@ -143,6 +146,7 @@ pub struct LeafBuilder {
     hole_bytes: Vec<u64>,
     hole_maps: Vec<u64>,
     codecs: Vec<u64>,
+    cuts: Vec<u64>,
     /// In the order of [`TIME_COLUMNS`].
     times: [Vec<u64>; TIME_COLUMNS.len()],
     columns: ColumnEncoder,
@@ -250,6 +254,7 @@ impl LeafBuilder {
                     }
                     self.saved.push(entry.saved);
                     self.codecs.push(entry.codec);
+                    self.cuts.push(entry.cut.map_or(0, Cut::column));
                     self.places
                         .push(entry.place.map_or(0, |position| position + 1));
                 }
@@ -424,11 +429,12 @@ impl LeafBuilder {
                 put(values, count);
             }
         }
-        let codecs = self.codecs.get(..ranks.extents).unwrap_or(&self.codecs);
-        if codecs.iter().any(|&codec| codec != 0) {
-            present |= CODEC;
-            self.columns
-                .encode(codecs, &mut self.control, &mut self.bits);
+        for (bit, values) in [(CODEC, &self.codecs), (CUT, &self.cuts)] {
+            let values = values.get(..ranks.extents).unwrap_or(values);
+            if values.iter().any(|&value| value != 0) {
+                present |= bit;
+                put(values, ranks.extents);
+            }
         }
         present
     }
@@ -521,6 +527,7 @@ impl LeafBuilder {
             (&mut self.hole_bytes, ranks.extents),
             (&mut self.hole_maps, ranks.hole_maps),
             (&mut self.codecs, ranks.extents),
+            (&mut self.cuts, ranks.extents),
         ] {
             column.drain(..domain);
         }

@@ -3,7 +3,7 @@
 use super::page::Run;
 use super::times::{TIME_COLUMNS, Times};
 use super::{
-    CODEC, DEVICE, FAR_TARGET, HOLE_BYTES, HOLE_MAP, LINKS, PLACE, PRIMARY, SAVED, XATTRS,
+    CODEC, CUT, DEVICE, FAR_TARGET, HOLE_BYTES, HOLE_MAP, LINKS, PLACE, PRIMARY, SAVED, XATTRS,
 };
 use crate::entry::Kind;
 use crate::format::attributes::Attributes;
@@ -36,6 +36,7 @@ pub(super) struct Columns {
     pub(super) hole_maps: Column,
     pub(super) times: Times,
     pub(super) codecs: Column,
+    pub(super) cuts: Column,
 }
 
 /// Finds columns one after the other.
@@ -155,7 +156,7 @@ impl<'a> Locator<'a> {
             [_] => 1,
             runs => runs.iter().filter(|run| has_directory(kinds, run)).count(),
         })?;
-        let extents = if has(SAVED | PLACE | HOLE_BYTES | HOLE_MAP | CODEC) {
+        let extents = if has(SAVED | PLACE | HOLE_BYTES | HOLE_MAP | CODEC | CUT) {
             self.nonzero(&sizes, files)?
         } else {
             0
@@ -181,6 +182,7 @@ impl<'a> Locator<'a> {
             }
         }
         let codecs = self.optional(has(CODEC), extents)?;
+        let cuts = self.optional(has(CUT), extents)?;
         if !self.control.rest().is_empty() {
             return Err(Malformed("control stream goes on behind its last column"));
         }
@@ -205,6 +207,7 @@ impl<'a> Locator<'a> {
             hole_maps,
             times,
             codecs,
+            cuts,
         })
     }
 

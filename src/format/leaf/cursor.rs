@@ -6,6 +6,7 @@ use super::row::{LeafRow, Target};
 use super::times::{TimesCursor, nanoseconds, unbiased};
 use crate::entry::{Kind, OtherTimes, Timestamp};
 use crate::format::column::{ColumnCursor, Streams};
+use crate::format::cut::Cut;
 use crate::format::extent::{CRC_BYTES, Shape};
 use crate::format::{Malformed, Parsed};
 
@@ -46,6 +47,7 @@ pub struct RowCursor<'a> {
     hole_bytes: ColumnCursor<'a>,
     hole_maps: ColumnCursor<'a>,
     codecs: ColumnCursor<'a>,
+    cuts: ColumnCursor<'a>,
     times: Option<TimesCursor<'a>>,
 }
 
@@ -55,6 +57,7 @@ struct Extent {
     hole_bytes: u64,
     position: u64,
     stored: u64,
+    cut: Option<Cut>,
     is_implicit: bool,
 }
 
@@ -123,6 +126,7 @@ impl<'a> RowCursor<'a> {
             hole_bytes: columns.hole_bytes.cursor(&streams, 0),
             hole_maps: columns.hole_maps.cursor(&streams, 0),
             codecs: columns.codecs.cursor(&streams, 0),
+            cuts: columns.cuts.cursor(&streams, 0),
             times: (!columns.times.is_empty()).then(|| columns.times.cursor(&streams, index)),
         }
     }
@@ -137,7 +141,8 @@ impl<'a> RowCursor<'a> {
         let is_plain = columns.saved.is_zero()
             && columns.places.is_zero()
             && columns.hole_bytes.is_zero()
-            && columns.codecs.is_zero();
+            && columns.codecs.is_zero()
+            && columns.cuts.is_zero();
         if !is_plain {
             for _ in 0..count {
                 self.pass_file();
@@ -210,13 +215,18 @@ impl<'a> RowCursor<'a> {
         let hole_bytes = self.hole_bytes.get(&self.streams)?;
         // Larger ones are refused with the row.
         let data = size.checked_sub(hole_bytes)?.min(i64::MAX.unsigned_abs());
-        let default = Shape::new(data, self.page.chunk_shift).default_stored_length();
+        let cut = Cut::from_column(self.cuts.get(&self.streams)?).ok()?;
+        let default = match cut {
+            None => Shape::new(data, self.page.chunk_shift).default_stored_length(),
+            Some(cut) => cut.default_stored_length(data),
+        };
         let stored = default.checked_sub(self.saved.get(&self.streams)?)?;
         let place = self.places.get(&self.streams)?.checked_sub(1);
         Some(Extent {
             hole_bytes,
             position: place.or(self.position)?,
             stored,
+            cut,
             is_implicit: place.is_none(),
         })
     }
@@ -282,6 +292,7 @@ impl<'a> RowCursor<'a> {
             position: 0,
             stored: 0,
             codec: 0,
+            cut: None,
             is_implicit: true,
             primary: 0,
             links: 1,
@@ -309,6 +320,7 @@ impl<'a> RowCursor<'a> {
                     row.is_implicit = extent.is_implicit;
                     row.hole_bytes = extent.hole_bytes;
                     row.codec = value(&self.codecs)?;
+                    row.cut = extent.cut;
                     if row.hole_bytes > 0 && row.hole_bytes < row.size {
                         row.hole_map = Some(value(&self.hole_maps)?);
                     }
@@ -343,6 +355,7 @@ impl<'a> RowCursor<'a> {
                 self.saved.advance(streams);
                 self.places.advance(streams);
                 self.codecs.advance(streams);
+                self.cuts.advance(streams);
             }
             None => self.position = None,
         }

@@ -37,7 +37,8 @@ const CHANGE_NANOSECONDS: u32 = 1 << 12;
 const BIRTH_SECONDS: u32 = 1 << 13;
 const BIRTH_NANOSECONDS: u32 = 1 << 14;
 const CODEC: u32 = 1 << 15;
-const KNOWN_COLUMNS: u32 = (1 << 16) - 1;
+const CUT: u32 = 1 << 16;
+const KNOWN_COLUMNS: u32 = (1 << 17) - 1;
 
 /// Seconds are stored with their sign bit flipped, so that earlier times are smaller numbers.
 const SECONDS_BIAS: u64 = 1 << 63;

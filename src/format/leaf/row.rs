@@ -3,6 +3,7 @@
 use crate::entry::{Kind, OtherTimes, Timestamp};
 use crate::format::attributes::Attributes;
 use crate::format::codec::MAX_CODECS;
+use crate::format::cut::Cut;
 use crate::format::extent::{CRC_BYTES, Shape};
 use crate::format::{Malformed, Parsed};
 
@@ -48,6 +49,8 @@ pub struct LeafRow<'a> {
     pub stored: u64,
     /// Row of the codec section that its frames are of.
     pub codec: u64,
+    /// How its chunks are found if it is cut by content.
+    pub cut: Option<Cut>,
     /// Whether the extent lies where that of the entry before ends, and not at a place of its own.
     pub is_implicit: bool,
     /// Own ordinal minus that of the inode's first name.
@@ -95,8 +98,9 @@ impl LeafRow<'_> {
             Kind::File if self.size > 0 => {
                 let shape = Shape::new(self.data_length(), chunk_shift);
                 // Whether frames may be shorter than their data is for the image to say.
-                let minimum = match self.data_length() {
-                    0 => 0,
+                let minimum = match (self.data_length(), self.cut) {
+                    (0, _) => 0,
+                    (size, Some(cut)) => cut.table_length(size),
                     _ if shape.has_table() => shape.table_length(),
                     _ => CRC_BYTES as u64 + 1,
                 };

@@ -2,7 +2,7 @@ use super::*;
 use crate::entry::{Kind, OtherTimes, Timestamp};
 use crate::format::attributes::Attributes;
 use crate::format::frame::FrameEncoder;
-use crate::format::{PAGE_SIZE, extent::Shape};
+use crate::format::{PAGE_SIZE, cut::Cut, extent::Shape};
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -156,10 +156,10 @@ const POSITION: u64 = 1 << 30;
 
 fn saved_bytes(sample: &Sample) -> u64 {
     let data = sample.size - sample.hole_bytes();
-    let shape = Shape::new(data, CHUNK_SHIFT);
+    let has_table = Shape::new(data, CHUNK_SHIFT).has_table() || cut(sample).is_some();
     match data {
         0 => 0,
-        data if sample.saved && shape.has_table() => data / 2,
+        data if sample.saved && has_table => data / 2,
         data if sample.saved => data - 1,
         _ => 0,
     }
@@ -171,6 +171,24 @@ fn codec(sample: &Sample) -> u64 {
     } else {
         0
     }
+}
+
+fn cut(sample: &Sample) -> Option<Cut> {
+    let shift = (sample.device >> 8) % 20;
+    let rows = 1 + sample.device % 200;
+    let wanted = sample.size > 0 && sample.device.is_multiple_of(4);
+    let column = 1 + ((12 + shift) << 8) + rows;
+    Cut::from_column(column * u64::from(wanted)).unwrap()
+}
+
+/// Stored length of the extent of a sample with data.
+fn stored_length(sample: &Sample) -> u64 {
+    let data = sample.size - sample.hole_bytes();
+    let default = match cut(sample) {
+        Some(cut) => cut.default_stored_length(data),
+        None => Shape::new(data, CHUNK_SHIFT).default_stored_length(),
+    };
+    default - saved_bytes(sample)
 }
 
 fn push_all(
@@ -199,6 +217,7 @@ fn push_all(
                 first_child: child,
                 saved: saved_bytes(sample),
                 codec: codec(sample),
+                cut: cut(sample),
                 place: sample.place,
                 primary: sample.links - 1,
                 links: sample.links,
@@ -266,13 +285,12 @@ fn check(page: &LeafPage, tree: &[(Vec<u8>, Vec<Sample>)], expected: &[(usize, S
             }
             Kind::File if sample.size > 0 => {
                 let data = sample.size - sample.hole_bytes();
-                let stored =
-                    Shape::new(data, CHUNK_SHIFT).default_stored_length() - saved_bytes(sample);
+                let stored = stored_length(sample);
                 assert_eq!(row.hole_bytes, sample.hole_bytes());
                 let mapped = data > 0 && data < sample.size;
                 assert_eq!(row.hole_map, mapped.then_some(sample.device >> 2));
                 assert_eq!((row.size, row.stored), (sample.size, stored));
-                assert_eq!(row.codec, codec(sample));
+                assert_eq!((row.codec, row.cut), (codec(sample), cut(sample)));
                 assert_eq!(row.position, sample.place.unwrap_or(position));
                 if sample.place.is_none() {
                     position += stored;

@@ -233,6 +233,12 @@ impl Pass<'_, '_> {
             }
             self.image.holes(node)?;
         }
+        if node.extent.cut.is_some() && !self.image.header().is_cut() {
+            return Err(Error::corrupt(
+                "file is cut by content in an image that says it has none of these",
+            )
+            .at_path(self.image.index_path()));
+        }
         if let Some(offset) = node
             .xattrs
             .filter(|offset| !self.sound_blobs.contains(offset))

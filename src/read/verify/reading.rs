@@ -1,7 +1,9 @@
 //! Reads contents, in batches, by threads of its own or by the calling one.
 
 use super::{Fault, Report};
+use crate::Result;
 use crate::read::ahead::ReadAhead;
+use crate::read::cut::KnownChunks;
 use crate::read::{Image, Node};
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
@@ -68,6 +70,7 @@ pub(super) struct Reading<'scope, 'env> {
     scratch: Vec<u8>,
     contents: Contents,
     last_damaged: Option<u64>,
+    known: Arc<KnownChunks>,
 }
 
 impl<'scope, 'env> Reading<'scope, 'env> {
@@ -90,6 +93,7 @@ impl<'scope, 'env> Reading<'scope, 'env> {
             scratch: Vec::new(),
             contents: Contents::default(),
             last_damaged: None,
+            known: Arc::new(KnownChunks::new()),
         }
     }
 
@@ -127,7 +131,7 @@ impl<'scope, 'env> Reading<'scope, 'env> {
         self.handed += 1;
         report.expect(number);
         if self.wanted <= 1 {
-            let done = check(self.image, number, &batch, &mut self.scratch);
+            let done = check((self.image, &self.known), number, &batch, &mut self.scratch);
             self.settle(done, report);
             return;
         }
@@ -138,7 +142,7 @@ impl<'scope, 'env> Reading<'scope, 'env> {
         }
         let threads = self
             .threads
-            .get_or_insert_with(|| start(self.scope, self.image, self.wanted));
+            .get_or_insert_with(|| start(self.scope, self.image, &self.known, self.wanted));
         // Threads end only when this end of the channel does.
         let _ = threads.batches.send((number, batch));
     }
@@ -197,6 +201,7 @@ impl<'scope, 'env> Reading<'scope, 'env> {
 fn start<'scope, 'env>(
     scope: &'scope Scope<'scope, 'env>,
     image: &'env Image,
+    known: &Arc<KnownChunks>,
     count: usize,
 ) -> Threads {
     let (batches, to_do) = sync_channel::<(u64, Vec<Piece>)>(count);
@@ -204,6 +209,7 @@ fn start<'scope, 'env>(
     let to_do = Arc::new(Mutex::new(to_do));
     for _ in 0..count {
         let (to_do, from_threads) = (Arc::clone(&to_do), from_threads.clone());
+        let known = Arc::clone(known);
         scope.spawn(move || {
             let mut scratch = Vec::new();
             let next = || {
@@ -211,7 +217,7 @@ fn start<'scope, 'env>(
                 to_do.recv().ok()
             };
             while let Some((number, batch)) = next() {
-                let done = check(image, number, &batch, &mut scratch);
+                let done = check((image, &known), number, &batch, &mut scratch);
                 if from_threads.send(done).is_err() {
                     break;
                 }
@@ -222,17 +228,19 @@ fn start<'scope, 'env>(
 }
 
 /// Reads the pieces of a batch.
-fn check(image: &Image, number: u64, batch: &[Piece], scratch: &mut Vec<u8>) -> Done {
+fn check(
+    image: (&Image, &KnownChunks),
+    number: u64,
+    batch: &[Piece],
+    scratch: &mut Vec<u8>,
+) -> Done {
     let mut done = Done {
         number,
         bytes: 0,
         faults: Vec::new(),
     };
     for piece in batch {
-        let whole = image
-            .contents
-            .check(&piece.node, piece.data.clone(), scratch);
-        match whole {
+        match check_range(image, &piece.node, piece.data.clone(), scratch) {
             Ok(()) => done.bytes += piece.data.end - piece.data.start,
             Err(_) => check_chunks(image, piece, scratch, &mut done),
         }
@@ -240,22 +248,43 @@ fn check(image: &Image, number: u64, batch: &[Piece], scratch: &mut Vec<u8>) -> 
     done
 }
 
+/// Checks the chunks in which the bytes of `range` lie, but for shared ones that were found right before.
+fn check_range(
+    (image, known): (&Image, &KnownChunks),
+    node: &Node,
+    range: Range<u64>,
+    scratch: &mut Vec<u8>,
+) -> Result<()> {
+    let contents = &image.contents;
+    match node.extent.cut {
+        Some(cut) => contents.check_cut(node, cut, range, known, scratch),
+        None => contents.check(node, range, scratch),
+    }
+}
+
 /// Once more chunk by chunk, to tell the damaged ones from the others.
-fn check_chunks(image: &Image, piece: &Piece, scratch: &mut Vec<u8>, done: &mut Done) {
-    let chunk = 1u64 << image.header().chunk_shift;
+fn check_chunks(
+    image: (&Image, &KnownChunks),
+    piece: &Piece,
+    scratch: &mut Vec<u8>,
+    done: &mut Done,
+) {
     let mut at = piece.data.start;
     let first = done.faults.len();
     while at < piece.data.end {
-        let data = at..piece.data.end.min(at.saturating_add(chunk));
+        let data = at..piece
+            .data
+            .end
+            .min(image.0.contents.chunk_end(&piece.node, at));
         at = data.end;
-        let error = match image.contents.check(&piece.node, data.clone(), scratch) {
+        let error = match check_range(image, &piece.node, data.clone(), scratch) {
             Ok(()) => {
                 done.bytes += data.end - data.start;
                 continue;
             }
             Err(error) => error,
         };
-        let range = in_file(image, &piece.node, &data);
+        let range = in_file(image.0, &piece.node, &data);
         // A damaged block of a chunk table is one fault of all its chunks.
         let faults = done.faults.get_mut(first..).unwrap_or(&mut []);
         match faults.last_mut() {
