@@ -4,6 +4,7 @@
 //! `fusermount3`. Before it goes into its sandbox it starts a [`Keeper`]: a process that never sees a byte of the
 //! image, waits for a word on its standard input and ends with it.
 
+use super::own_mount::OwnMount;
 use super::point;
 use crate::{Error, ErrorKind, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -16,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The words to the keeper, and its answers; any other answer is a message.
 const UNMOUNT: u8 = b'u';
 const UNMOUNT_LAZILY: u8 = b'l';
+const ABORT: u8 = b'a';
 const DONE: &str = "done";
 const BUSY: &str = "busy";
 
@@ -56,10 +58,18 @@ impl Keeper {
         })
     }
 
-    /// Takes the image off the mount point, as [`point::detach`] does.
+    /// Takes the image off the mount point, as [`OwnMount::detach`] does.
     pub(super) fn detach(&self, lazily: bool) -> io::Result<()> {
+        self.say(if lazily { UNMOUNT_LAZILY } else { UNMOUNT })
+    }
+
+    /// Takes the image off the mount point, as [`OwnMount::abort`] does.
+    pub(super) fn abort(&self) -> io::Result<()> {
+        self.say(ABORT)
+    }
+
+    fn say(&self, word: u8) -> io::Result<()> {
         let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
-        let word = if lazily { UNMOUNT_LAZILY } else { UNMOUNT };
         link.words.write_all(&[word])?;
         let mut answer = String::new();
         link.answers.read_line(&mut answer)?;
@@ -72,7 +82,8 @@ impl Keeper {
     }
 }
 
-/// Unmounts `directory`, an absolute path, each time the standard input says so, until it ends.
+/// Unmounts what shows on `directory`, an absolute path, when the standard input says so, until it ends. What is mounted
+/// there later is left alone.
 ///
 /// Signals that end a mount are left to the serving process, which is the one to decide.
 pub fn keep(directory: &Path) -> Result<()> {
@@ -80,10 +91,14 @@ pub fn keep(directory: &Path) -> Result<()> {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false))).map_err(failed)?;
     }
+    let mount = OwnMount::on(directory);
     let (words, mut answers) = (io::stdin().lock(), io::stdout().lock());
     for word in words.bytes() {
-        let lazily = word.map_err(failed)? == UNMOUNT_LAZILY;
-        let answer = match point::detach(directory, lazily) {
+        let outcome = match word.map_err(failed)? {
+            ABORT => mount.abort(),
+            word => mount.detach(word == UNMOUNT_LAZILY),
+        };
+        let answer = match outcome {
             Ok(()) => DONE.to_owned(),
             Err(error) if point::is_busy(&error) => BUSY.to_owned(),
             Err(error) => error.to_string().replace('\n', " "),

@@ -10,7 +10,7 @@
 //! - [`Transport`] is what carries requests and answers: a device, or rings of shared memory;
 //! - [`Sandbox`] is what a process that only serves can do without, [`Keeper`] the process that unmounts for it.
 //!
-//! Only `adapter`, `answers`, `replies`, `session` and `uring` name the crate that speaks the protocol.
+//! Only `adapter`, `answers`, `replies`, `service`, `session` and `uring` name the crate that speaks the protocol.
 
 mod adapter;
 mod answers;
@@ -18,9 +18,11 @@ mod counters;
 mod faults;
 mod keeper;
 mod options;
+mod own_mount;
 mod point;
 mod replies;
 mod sandbox;
+mod service;
 mod session;
 mod signals;
 mod statistics;
@@ -40,28 +42,17 @@ pub use transport::Transport;
 use crate::fs::PackFs;
 use crate::read::Image;
 use crate::{Error, ErrorKind, Result};
-use adapter::Adapter;
 use answers::Answers;
 use counters::Counters;
 use faults::Faults;
-use session::Connection;
-use statistics::{Statistics, StatisticsFile};
-use std::fmt;
-use std::io;
-use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use service::{News, Service};
+use statistics::StatisticsFile;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use trace::Trace;
-use uring::{Access, OnFailure, Rings};
-
-/// Read-ahead of a mount in KiB, where we may set it: one request of the largest size.
-///
-/// The kernel starts with 128 KiB; sequential reads then cost eight times the requests and a third
-/// more of our processor time.
-const READ_AHEAD_KIB: u32 = 1024;
 
 /// Shows `image` on `directory`, and returns when the mount answers.
 ///
@@ -114,8 +105,9 @@ fn mount_over(
     let answers = Answers::new(fs, counters.clone(), faults.clone(), trace);
     let answers = Arc::new(answers);
     let connection = session::start(&answers, &directory, options, transport)?;
+    let (news, told) = channel();
     let service = Arc::new(Service {
-        directory,
+        mount: connection.mount.clone(),
         image,
         transport,
         counters,
@@ -123,10 +115,10 @@ fn mount_over(
         stats,
         keeper: OnceLock::new(),
         is_over: AtomicBool::new(false),
+        has_failed: AtomicBool::new(false),
     });
     let serving = service.clone();
-    let sandbox = options.sandbox.clone();
-    let (ready, is_ready) = channel();
+    let (sandbox, telling) = (options.sandbox.clone(), news.clone());
     let thread = std::thread::Builder::new()
         .name("dgfs-session".into())
         .spawn(move || {
@@ -134,19 +126,20 @@ fn mount_over(
             if let Some(sandbox) = sandbox {
                 sandbox.enter();
             }
-            serving.serve(connection, &answers, &ready)
-        })
-        .map_err(|error| Error::new(ErrorKind::Mount, "cannot start a thread").caused_by(error))?;
-    // From here on, dropping this unmounts.
-    let mut mounted = Mounted {
+            serving.serve(connection, &answers, &telling);
+        });
+    let thread = thread.map_err(|error| {
+        session::give_up(&service.mount);
+        Error::new(ErrorKind::Mount, "cannot start a thread").caused_by(error)
+    })?;
+    // From here on, dropping this unmounts: here, where there is the right to.
+    let mounted = Mounted {
         service,
+        told,
         thread: Some(thread),
     };
-    if is_ready.recv().is_err() {
-        // It has ended, and unmounted; what it returns says why.
-        mounted.join()?;
-    }
-    mounted.service.settle()?;
+    mounted.next()?;
+    mounted.settle(news)?;
     prepare(mounted.image(), options);
     Ok(mounted)
 }
@@ -176,13 +169,14 @@ fn prepare(image: &Arc<Image>, options: &MountOptions) {
 #[derive(Debug)]
 pub struct Mounted {
     service: Arc<Service>,
-    thread: Option<JoinHandle<Result<()>>>,
+    told: Receiver<Result<News>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Mounted {
     /// The absolute path of the mount point.
     pub fn directory(&self) -> &Path {
-        &self.service.directory
+        self.service.mount.directory()
     }
 
     /// The image that is shown.
@@ -217,7 +211,7 @@ impl Mounted {
     }
 
     /// Serves until somebody unmounts. Fails with [`ErrorKind::Mount`] if the kernel broke off the
-    /// connection.
+    /// connection, or if a serving thread failed; then nobody serves who uses the mount still.
     pub fn wait(mut self) -> Result<()> {
         self.join()
     }
@@ -228,30 +222,64 @@ impl Mounted {
         let service = &self.service;
         service
             .detach(false)
-            .map_err(|error| point::not_unmounted(&service.directory, error))?;
+            .map_err(|error| point::not_unmounted(service.mount.directory(), error))?;
         self.join()
     }
 
+    /// Waits until the mount is gone.
     fn join(&mut self) -> Result<()> {
-        match self.thread.take().map(JoinHandle::join) {
-            None | Some(Ok(Ok(()))) => Ok(()),
-            Some(Ok(Err(error))) => Err(error),
-            Some(Err(_)) => Err(Error::new(
-                ErrorKind::Mount,
-                "the serving thread broke off; this is a fault of dgfs",
-            )
-            .at_path(&self.service.directory)),
+        let Some(thread) = self.thread.take() else {
+            return Ok(());
+        };
+        loop {
+            // Threads of a mount that failed end when the last user leaves, which may be never.
+            if let News::Over = self.next()? {
+                // It has said all it had to.
+                let _ = thread.join();
+                return Ok(());
+            }
         }
+    }
+
+    /// Waits for what the threads have to say next.
+    fn next(&self) -> Result<News> {
+        self.told.recv().unwrap_or_else(|_| {
+            let what = "the serving thread broke off; this is a fault of dgfs";
+            Err(Error::new(ErrorKind::Mount, what).at_path(self.directory()))
+        })
+    }
+
+    /// Waits for the first answer. Another thread asks for it, since serving may fail before that.
+    fn settle(&self, news: Sender<Result<News>>) -> Result<()> {
+        let service = self.service.clone();
+        let asking = std::thread::Builder::new()
+            .name("dgfs-settle".into())
+            // Whoever waits for it is there, or the mount has ended.
+            .spawn(move || drop(news.send(service.settle().map(|()| News::Settled))))
+            .map_err(|error| {
+                Error::new(ErrorKind::Mount, "cannot start a thread").caused_by(error)
+            })?;
+        self.next()?;
+        // It has said all it had to.
+        let _ = asking.join();
+        Ok(())
     }
 }
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        if self.thread.is_none() || self.service.is_over() {
+        let service = &self.service;
+        let directory = service.mount.directory().to_path_buf();
+        if service.is_over() {
             return;
         }
-        let directory = &self.service.directory;
-        match self.service.detach(false) {
+        if service.has_failed.load(Ordering::Acquire) {
+            if let Err(error) = service.give_up() {
+                log::warn!("{}: cannot unmount: {error}", directory.display());
+            }
+            return;
+        }
+        match service.detach(false) {
             Ok(()) => {
                 if let Err(error) = self.join() {
                     log::warn!("{error}");
@@ -259,129 +287,11 @@ impl Drop for Mounted {
             }
             // The threads serve whoever uses the mount until he leaves, which may be never.
             Err(error) if point::is_busy(&error) => {
-                if let Err(error) = self.service.detach(true) {
+                if let Err(error) = service.detach(true) {
                     log::warn!("{}: cannot unmount: {error}", directory.display());
                 }
             }
             Err(error) => log::warn!("{}: cannot unmount: {error}", directory.display()),
-        }
-    }
-}
-
-/// What the serving threads, the signals and the owner of a mount share.
-struct Service {
-    directory: PathBuf,
-    image: Arc<Image>,
-    transport: Transport,
-    counters: Arc<Counters>,
-    faults: Arc<Faults>,
-    stats: Option<StatisticsFile>,
-    keeper: OnceLock<Keeper>,
-    is_over: AtomicBool,
-}
-
-impl fmt::Debug for Service {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Service")
-            .field("directory", &self.directory)
-            .field("is_over", &self.is_over)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Service {
-    /// Answers requests until the mount is gone. Says `ready` when all threads that the kernel waits for are there.
-    fn serve(
-        self: &Arc<Self>,
-        connection: Connection,
-        answers: &Arc<Answers>,
-        ready: &Sender<()>,
-    ) -> Result<()> {
-        let threads = match self.start_rings(connection.rings, &connection.session, answers) {
-            Ok(threads) => threads,
-            Err(error) => {
-                self.is_over.store(true, Ordering::Release);
-                session::give_up(&self.directory);
-                let what = "transport=uring: the kernel does not take the rings";
-                return Err(Error::new(ErrorKind::Mount, what).caused_by(error));
-            }
-        };
-        // Whoever waits for it is there.
-        let _ = ready.send(());
-        let outcome = connection.session.run();
-        for thread in threads {
-            // It ends with the mount, and has reported what it had to.
-            let _ = thread.join();
-        }
-        self.is_over.store(true, Ordering::Release);
-        self.write_stats();
-        outcome.map_err(|error| self.broken(&error))
-    }
-
-    /// Starts the threads that answer over rings, if there are any.
-    fn start_rings(
-        self: &Arc<Self>,
-        rings: Option<(Rings, Access)>,
-        session: &fuser::Session<Adapter>,
-        answers: &Arc<Answers>,
-    ) -> io::Result<Vec<JoinHandle<()>>> {
-        let Some((rings, access)) = rings else {
-            return Ok(Vec::new());
-        };
-        let service = self.clone();
-        let on_failure: OnFailure = Arc::new(move |error| log::error!("{}", service.broken(error)));
-        let device = session.as_fd().try_clone_to_owned()?;
-        rings.start(device, answers, access, &on_failure)
-    }
-
-    /// Ends what is left of the mount, if the kernel has not, when it can be served no longer.
-    fn broken(&self, error: &io::Error) -> Error {
-        let _ = self.detach(true);
-        let reason = io::Error::new(error.kind(), error.to_string());
-        Error::new(ErrorKind::Mount, "the connection with the kernel broke off")
-            .at_path(&self.directory)
-            .caused_by(reason)
-    }
-
-    /// Takes the image off its directory, or lets the keeper do it.
-    fn detach(&self, lazily: bool) -> io::Result<()> {
-        match self.keeper.get() {
-            Some(keeper) => keeper.detach(lazily),
-            None => point::detach(&self.directory, lazily),
-        }
-    }
-
-    fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::Acquire)
-    }
-
-    /// Waits for the first answer, then raises the read-ahead where that is permitted.
-    fn settle(&self) -> Result<()> {
-        let stat = rustix::fs::stat(&self.directory).map_err(|errno| {
-            Error::new(ErrorKind::Mount, "the mount does not answer")
-                .at_path(&self.directory)
-                .caused_by(errno)
-        })?;
-        let setting = format!(
-            "/sys/class/bdi/{}:{}/read_ahead_kb",
-            rustix::fs::major(stat.st_dev),
-            rustix::fs::minor(stat.st_dev)
-        );
-        if let Err(error) = std::fs::write(&setting, READ_AHEAD_KIB.to_string()) {
-            log::debug!("{setting}: cannot raise the read-ahead: {error}");
-        }
-        Ok(())
-    }
-
-    /// Writes the counters where the options ask for it.
-    fn write_stats(&self) {
-        if let Some(file) = &self.stats {
-            file.write(&Statistics {
-                transport: self.transport,
-                requests: self.counters.snapshot(),
-                faults: self.faults.counts(),
-                image: self.image.counters(),
-            });
         }
     }
 }

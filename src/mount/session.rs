@@ -3,6 +3,7 @@
 use super::adapter::{self, Adapter};
 use super::answers::Answers;
 use super::options::MountOptions;
+use super::own_mount::OwnMount;
 use super::point;
 use super::transport::Transport;
 use super::uring::{self, Access, Rings};
@@ -25,6 +26,8 @@ const DEVICE: &str = "/dev/fuse";
 pub(super) struct Connection {
     /// What serves `/dev/fuse`.
     pub(super) session: Session<Adapter>,
+    /// What shows on the directory.
+    pub(super) mount: OwnMount,
     /// What shall serve the rest, if that was agreed on, and whom.
     pub(super) rings: Option<(Rings, Access)>,
 }
@@ -57,7 +60,7 @@ pub(super) fn start(
         Some(_) => 1,
         None => options.threads.unwrap_or_else(default_threads),
     });
-    let session = connect(
+    let (session, mount) = connect(
         Adapter::new(answers.clone(), wanted),
         directory,
         options,
@@ -68,11 +71,14 @@ pub(super) fn start(
         owner: rustix::process::geteuid().as_raw(),
     };
     if rings.is_some() && !answers.agreed(InitFlags::FUSE_OVER_IO_URING) {
-        give_up(directory);
+        // It may take the mount off by itself.
+        drop(session);
+        give_up(&mount);
         return Err(Error::new(ErrorKind::Mount, NOT_OFFERED).at_path(directory));
     }
     Ok(Connection {
         session,
+        mount,
         rings: rings.map(|rings| (rings, access)),
     })
 }
@@ -102,7 +108,7 @@ fn connect(
     directory: &Path,
     options: &MountOptions,
     mut config: Config,
-) -> Result<Session<Adapter>> {
+) -> Result<(Session<Adapter>, OwnMount)> {
     let device = File::options()
         .read(true)
         .write(true)
@@ -113,23 +119,30 @@ fn connect(
     if !options.auto_unmount {
         match mount_directly(&device, directory, acl, options) {
             Ok(()) => {
-                return Session::from_fd(adapter, device.into(), acl, config).map_err(|error| {
-                    give_up(directory);
-                    refused(directory, &error)
-                });
+                let mount = OwnMount::on(directory);
+                return match Session::from_fd(adapter, device.into(), acl, config) {
+                    Ok(session) => Ok((session, mount)),
+                    Err(error) => {
+                        give_up(&mount);
+                        Err(refused(directory, &error))
+                    }
+                };
             }
             Err(rustix::io::Errno::PERM) => {}
             Err(errno) => return Err(refused(directory, &errno.into())),
         }
     }
     config.mount_options = helper_options(options);
-    Session::new(adapter, directory, &config).map_err(|error| refused(directory, &error))
+    let session =
+        Session::new(adapter, directory, &config).map_err(|error| refused(directory, &error))?;
+    Ok((session, OwnMount::on(directory)))
 }
 
 /// Takes off a mount that has no server behind it and would only be in the way.
-pub(super) fn give_up(directory: &Path) {
-    if let Err(error) = point::detach(directory, true) {
-        log::warn!("{}: cannot unmount: {error}", directory.display());
+pub(super) fn give_up(mount: &OwnMount) {
+    if let Err(error) = mount.abort() {
+        let directory = mount.directory().display();
+        log::warn!("{directory}: cannot unmount: {error}");
     }
 }
 

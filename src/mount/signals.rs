@@ -58,7 +58,7 @@ fn failed(error: io::Error) -> Error {
 }
 
 fn end(service: &Arc<Service>) {
-    let directory = service.directory.display();
+    let directory = service.mount.directory().display();
     if service.is_over() {
         return;
     }

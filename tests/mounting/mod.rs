@@ -113,8 +113,8 @@ impl Scene {
     /// Whether an image is mounted on the mount point.
     pub(crate) fn is_mounted(&self) -> bool {
         let outside = fs::metadata(self.scratch.path()).unwrap();
-        let inside = fs::metadata(self.mount_point()).unwrap();
-        outside.dev() != inside.dev()
+        // What does not answer is a mount, too: one without its server.
+        fs::metadata(self.mount_point()).map_or(true, |inside| outside.dev() != inside.dev())
     }
 }
 
@@ -133,8 +133,19 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// The one that serves the image at `image`.
+    /// The one that serves the image at `image`. One that served it before may need a moment to end.
     pub(crate) fn of(image: &Path) -> Self {
+        let mut ids = Self::all_of(image);
+        eventually("one process serves the image", || {
+            ids = Self::all_of(image);
+            ids.len() == 1
+        });
+        Self {
+            id: ids.first().copied().and_then(Pid::from_raw).unwrap(),
+        }
+    }
+
+    fn all_of(image: &Path) -> Vec<i32> {
         let source = image.file_name().unwrap().to_str().unwrap();
         let inside = image.parent().unwrap();
         let ids = fs::read_dir("/proc").unwrap().filter_map(|entry| {
@@ -150,11 +161,7 @@ impl Server {
                 });
             is_ours.then_some(id)
         });
-        let ids: Vec<i32> = ids.collect();
-        assert_eq!(ids.len(), 1, "one process serves {source}: {ids:?}");
-        Self {
-            id: ids.first().copied().and_then(Pid::from_raw).unwrap(),
-        }
+        ids.collect()
     }
 
     pub(crate) fn id(&self) -> i32 {

@@ -20,8 +20,8 @@ use crate::native::fuse_ring::Place;
 use processors::Processors;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 /// Whether the kernel's FUSE takes rings, which whoever administrates the machine decides.
@@ -29,6 +29,10 @@ const SWITCH: &str = "/sys/module/fuse/parameters/enable_uring";
 
 /// Threads for each processor, unless the options say how many there shall be in all.
 const THREADS_PER_QUEUE: usize = 2;
+
+/// Descriptors that are left free: a process in the background still opens five, and for a moment as many more, to start
+/// the one that unmounts for it.
+const DESCRIPTORS_LEFT: usize = 10;
 
 /// Whether the kernel might offer rings; if it does not, making them is not worth while.
 pub(super) fn is_offered() -> bool {
@@ -70,8 +74,8 @@ impl Rings {
     /// Gives the places to the connection behind `device`, and starts a thread for each that serves until the mount
     /// is gone. The threads inherit the limits of the calling one.
     ///
-    /// Returns when the kernel has all places; fails if it does not take one. Threads that were started by then end
-    /// with the mount.
+    /// Returns when the kernel has all places. Fails if it does not take one; the threads have ended then, and
+    /// nothing of ours keeps the connection.
     pub(super) fn start(
         self,
         device: OwnedFd,
@@ -79,34 +83,62 @@ impl Rings {
         access: Access,
         on_failure: &OnFailure,
     ) -> io::Result<Vec<JoinHandle<()>>> {
+        // If they are too few, better now than when the mount answers: the device takes less.
+        let left: Vec<OwnedFd> = std::iter::repeat_with(|| device.try_clone())
+            .take(DESCRIPTORS_LEFT)
+            .collect::<io::Result<_>>()?;
+        drop(left);
         let device = Arc::new(device);
+        let all_are_there = Arc::new(OnceLock::new());
         let (ready, outcomes) = channel();
         let mut threads = Vec::new();
+        let mut started = Ok(());
         for place in self.places {
-            let (device, ready) = (device.clone(), ready.clone());
-            let (answers, on_failure) = (answers.clone(), on_failure.clone());
+            let (device, answers) = (device.clone(), answers.clone());
+            let start = Start {
+                ready: ready.clone(),
+                all_are_there: all_are_there.clone(),
+                on_failure: on_failure.clone(),
+            };
             let thread = std::thread::Builder::new()
                 .name(format!("dgfs-ring-{}", place.queue()))
-                .spawn(move || run(place, device, &answers, access, &ready, &on_failure))?;
-            threads.push(thread);
+                .spawn(move || run(place, device, &answers, access, start));
+            match thread {
+                Ok(thread) => threads.push(thread),
+                Err(error) => {
+                    started = Err(error);
+                    break;
+                }
+            }
         }
         drop(ready);
-        for outcome in outcomes.iter().take(threads.len()) {
-            outcome?;
+        let is_started = started.is_ok();
+        let mut outcomes = std::iter::once(started).chain(outcomes.iter().take(threads.len()));
+        let outcome = outcomes.try_for_each(|outcome| outcome);
+        // Nobody else says it.
+        let _ = all_are_there.set(is_started && outcome.is_ok());
+        if let Err(error) = outcome {
+            for thread in threads {
+                // What it has to say is known.
+                let _ = thread.join();
+            }
+            return Err(error);
         }
         Ok(threads)
     }
 }
 
+/// What a thread is told, and tells, when it starts.
+struct Start {
+    /// For the news whether the kernel took its place.
+    ready: Sender<io::Result<()>>,
+    /// Whether the kernel took all places; else none is needed.
+    all_are_there: Arc<OnceLock<bool>>,
+    on_failure: OnFailure,
+}
+
 /// One serving thread.
-fn run(
-    mut place: Place,
-    device: Arc<OwnedFd>,
-    answers: &Answers,
-    access: Access,
-    ready: &Sender<io::Result<()>>,
-    on_failure: &OnFailure,
-) {
+fn run(mut place: Place, device: Arc<OwnedFd>, answers: &Answers, access: Access, start: Start) {
     if let Err(errno) = processors::bind(place.queue()) {
         log::debug!("thread of queue {} is not bound: {errno}", place.queue());
     }
@@ -114,12 +146,28 @@ fn run(
     drop(device);
     let is_registered = registered.is_ok();
     // Whoever waits for this is there until all have answered, or one has failed.
-    let _ = ready.send(registered);
-    if !is_registered {
+    let _ = start.ready.send(registered);
+    drop(start.ready);
+    if !is_registered || !*start.all_are_there.wait() {
         return;
     }
+    // Whoever waits for an answer from here would wait for ever, so the mount ends with this thread.
+    let watch = Watch(start.on_failure);
     if let Err(error) = serve(&mut place, answers, access) {
-        on_failure(&error);
+        (watch.0)(&error);
+    }
+}
+
+/// Reports a thread that broke off.
+struct Watch(OnFailure);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            (self.0)(&io::Error::other(
+                "a serving thread broke off; this is a fault of dgfs",
+            ));
+        }
     }
 }
 
