@@ -11,11 +11,13 @@ use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::ops::RangeInclusive;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
-const FOR_EVER: Duration = Duration::from_secs(1 << 30);
+pub(crate) const FOR_EVER: Duration = Duration::from_secs(1 << 30);
 const GENERATION: Generation = Generation(0);
-const REQUEST_MAX: u32 = 1 << 20;
+pub(crate) const REQUEST_MAX: u32 = 1 << 20;
 const BACKGROUND_MAX: u16 = 64;
 
 /// Larger than the processor's cache, so that contents come from memory as they do elsewhere.
@@ -28,6 +30,16 @@ pub(crate) struct NullFileSystem {
     large_size: u64,
     listing: InitFlags,
     region: Vec<u8>,
+    /// Whether the kernel agreed to send requests by rings.
+    pub(crate) has_rings: AtomicBool,
+}
+
+/// What `/dev/fuse` carries.
+#[derive(Debug)]
+pub(crate) struct Device {
+    pub(crate) service: Arc<NullFileSystem>,
+    /// Whether to ask the kernel for rings.
+    pub(crate) wants_rings: bool,
 }
 
 impl NullFileSystem {
@@ -51,6 +63,7 @@ impl NullFileSystem {
             large_size,
             listing,
             region: pattern.collect(),
+            has_rings: AtomicBool::new(false),
         }
     }
 
@@ -60,7 +73,7 @@ impl NullFileSystem {
         least + spread % (greatest - least + 1)
     }
 
-    fn attributes(&self, ino: u64) -> Option<FileAttr> {
+    pub(crate) fn attributes(&self, ino: u64) -> Option<FileAttr> {
         let (kind, size, perm, nlink) = match self.layout.place(ino)? {
             Place::Directory { .. } => (FileType::Directory, 0, 0o755, 2),
             Place::File(number) => (FileType::RegularFile, self.size(number), 0o644, 1),
@@ -85,9 +98,23 @@ impl NullFileSystem {
         })
     }
 
+    /// The attributes of the child called `name` of a directory, if there is one.
+    pub(crate) fn child(&self, directory: u64, name: &[u8]) -> Option<FileAttr> {
+        self.attributes(self.layout.child(directory, name)?)
+    }
+
+    /// What a file has from `offset` on, at most `size` bytes.
+    pub(crate) fn contents(&self, ino: u64, offset: u64, size: u32) -> Option<&[u8]> {
+        let left = self.attributes(ino)?.size.saturating_sub(offset);
+        let length = usize::try_from(left.min(size.min(REQUEST_MAX).into())).unwrap_or(0);
+        let spread = offset.wrapping_add(ino.wrapping_mul(8192));
+        let start = usize::try_from(spread % REGION_BYTES as u64).unwrap_or(0);
+        Some(self.region.get(start..start + length).unwrap_or_default())
+    }
+
     /// Offers the entries of a directory from `offset` on until `add` says that the answer is full. The large file
     /// is in no listing, so that a walk sees the tree alone.
-    fn list(
+    pub(crate) fn list(
         &self,
         directory: u64,
         offset: u64,
@@ -111,10 +138,10 @@ impl NullFileSystem {
     }
 }
 
-impl Filesystem for NullFileSystem {
+impl Filesystem for Device {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
         let wanted = [
-            self.listing,
+            self.service.listing,
             InitFlags::FUSE_NO_OPEN_SUPPORT,
             InitFlags::FUSE_NO_OPENDIR_SUPPORT,
             InitFlags::FUSE_PARALLEL_DIROPS,
@@ -126,21 +153,23 @@ impl Filesystem for NullFileSystem {
             // What this kernel does not offer, dgfs has to do without as well.
             let _ = config.add_capabilities(capability);
         }
+        let rings = InitFlags::FUSE_OVER_IO_URING;
+        let has_rings = self.wants_rings && config.add_capabilities(rings).is_ok();
+        self.service.has_rings.store(has_rings, Ordering::Release);
         let _ = config.set_max_write(REQUEST_MAX);
         let _ = config.set_max_background(BACKGROUND_MAX);
         Ok(())
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let child = self.layout.child(parent.0, name.as_bytes());
-        match child.and_then(|ino| self.attributes(ino)) {
+        match self.service.child(parent.0, name.as_bytes()) {
             Some(attributes) => reply.entry(&FOR_EVER, &attributes, GENERATION),
             None => reply.error(Errno::ENOENT),
         }
     }
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        match self.attributes(ino.0) {
+        match self.service.attributes(ino.0) {
             Some(attributes) => reply.attr(&FOR_EVER, &attributes),
             None => reply.error(Errno::ENOENT),
         }
@@ -165,14 +194,10 @@ impl Filesystem for NullFileSystem {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let Some(attributes) = self.attributes(ino.0) else {
-            return reply.error(Errno::ENOENT);
-        };
-        let left = attributes.size.saturating_sub(offset);
-        let length = usize::try_from(left.min(size.min(REQUEST_MAX).into())).unwrap_or(0);
-        let spread = offset.wrapping_add(ino.0.wrapping_mul(8192));
-        let start = usize::try_from(spread % REGION_BYTES as u64).unwrap_or(0);
-        reply.data(self.region.get(start..start + length).unwrap_or_default());
+        match self.service.contents(ino.0, offset, size) {
+            Some(contents) => reply.data(contents),
+            None => reply.error(Errno::ENOENT),
+        }
     }
 
     fn readdir(
@@ -183,9 +208,10 @@ impl Filesystem for NullFileSystem {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        self.list(ino.0, offset, |attributes, cookie, name| {
-            reply.add(attributes.ino, cookie, attributes.kind, name)
-        });
+        self.service
+            .list(ino.0, offset, |attributes, cookie, name| {
+                reply.add(attributes.ino, cookie, attributes.kind, name)
+            });
         reply.ok();
     }
 
@@ -197,16 +223,17 @@ impl Filesystem for NullFileSystem {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        self.list(ino.0, offset, |attributes, cookie, name| {
-            reply.add(
-                attributes.ino,
-                cookie,
-                name,
-                &FOR_EVER,
-                &attributes,
-                GENERATION,
-            )
-        });
+        self.service
+            .list(ino.0, offset, |attributes, cookie, name| {
+                reply.add(
+                    attributes.ino,
+                    cookie,
+                    name,
+                    &FOR_EVER,
+                    &attributes,
+                    GENERATION,
+                )
+            });
         reply.ok();
     }
 }

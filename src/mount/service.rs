@@ -9,7 +9,7 @@ use super::own_mount::OwnMount;
 use super::session::Connection;
 use super::statistics::{Statistics, StatisticsFile};
 use super::transport::Transport;
-use super::uring::{Access, OnFailure, Rings};
+use super::uring::{self, Access, OnFailure, Rings};
 use crate::read::Image;
 use crate::{Error, ErrorKind, Result};
 use std::fmt;
@@ -114,7 +114,7 @@ impl Service {
         let (service, news) = (self.clone(), news.clone());
         let on_failure: OnFailure = Arc::new(move |error| service.fail(error, &news));
         let device = session.as_fd().try_clone_to_owned()?;
-        rings.start(device, answers, access, &on_failure)
+        uring::start(rings, device, answers, access, &on_failure)
     }
 
     /// Ends the mount when it can be served no longer, and tells why.

@@ -91,7 +91,7 @@ fn rings(options: &MountOptions, transport: Transport) -> Result<Option<Rings>> 
     if !uring::is_offered() {
         return Err(Error::new(ErrorKind::Mount, NOT_OFFERED));
     }
-    Rings::prepare(options.threads)
+    uring::prepare(options.threads)
         .map(Some)
         .map_err(|error| Error::new(ErrorKind::Mount, NO_RINGS).caused_by(error))
 }

@@ -23,6 +23,7 @@ class NullMount:
     is_daemon = True
 
     def __init__(self, cleanup, programs, work, tree):
+        self.transport = "dev"
         self.cleanup, self.programs, self.tree = cleanup, programs, tree
         self.mount_point = os.path.join(work, "mount")
         self.process = None
@@ -37,6 +38,7 @@ class NullMount:
         least, greatest = self.tree.sizes.split("-")
         words = [self.programs["null_file_system"], self.mount_point, "--shape", self.tree.shape]
         words += ["--least", least, "--greatest", greatest, "--large", str(LARGE_BYTES)]
+        words += ["--transport", self.transport]
         begun = time.monotonic()
         self.cleanup.add(self.mount_point, self.stop)
         # An interruption from the terminal is for us alone; we end the server.
@@ -124,8 +126,9 @@ def cycles(programs, forms, names, count, niceness, repeats):
     return table
 
 
-def transports(programs, cleanup, form, names, count, niceness, repeats):
-    """Cold cycles of dgfs over /dev/fuse and over rings, one and two clients, medians; None where there are no rings."""
+def transports(programs, cleanup, form, null, names, count, niceness, repeats):
+    """Cycles of dgfs and of the null file system over /dev/fuse and over rings, one and two clients, medians; None where
+    there are no rings."""
     if not offer_rings(cleanup):
         return None
     # Clients' processors, and the daemon's if it is bound; with rings each of its threads is bound by itself.
@@ -138,33 +141,56 @@ def transports(programs, cleanup, form, names, count, niceness, repeats):
     for _ in range(repeats):
         for transport in TRANSPORTS:
             form.mount_options = f"{usual},transport={transport}"
+            null.transport = transport
             for case, clients, cpus, server in cases[transport]:
-                form.remount_daemon()
-                for path in (form.index, form.data):
-                    programs.read("stream", path)
-                if server:
-                    commands.bind(form.pid, server)
-                served = commands.cpu_seconds(form.pid)
-                answer = programs.read(
-                    "files", names, form.mount_point, "--count", count, "--clients", clients, cpus=cpus,
-                    niceness=niceness,
-                )
-                answer["server_us"] = (commands.cpu_seconds(form.pid) - served) / answer["operations"] * 1e6
-                answer["client_us"] = answer["cpu_seconds"] / answer["operations"] * 1e6
-                results.setdefault((case, transport), []).append(answer)
+                for served in (form, null):
+                    if served is form:
+                        form.remount_daemon()
+                        for path in (form.index, form.data):
+                            programs.read("stream", path)
+                    else:
+                        null.mount()
+                    if server:
+                        commands.bind(served.pid, server)
+                    for what, rounds in (("cold", 1), ("cached", 5)):
+                        before = commands.cpu_seconds(served.pid)
+                        answer = programs.read(
+                            "files", names, served.mount_point, "--count", count, "--clients", clients,
+                            "--rounds", rounds, cpus=cpus, niceness=niceness,
+                        )
+                        answer["server_us"] = (commands.cpu_seconds(served.pid) - before) / answer["operations"] * 1e6
+                        answer["client_us"] = answer["cpu_seconds"] / answer["operations"] * 1e6
+                        answer["cpu_us"] = answer["server_us"] + answer["client_us"]
+                        results.setdefault((case, transport, served.name, what), []).append(answer)
+            null.unmount()
     form.unmount()
-    form.mount_options = usual
+    form.mount_options, null.transport = usual, "dev"
     cleanup.undo(SWITCH)
+
     table = Table(
-        f"Cold cycles of open, read, close over each transport: {count:,} files, medians of {repeats}",
-        "clients", "transport", "files/s", "p50 us", "CPU us client", "server", "files/s: ratio to dev", "best against best",
+        f"Cycles of open, read, close over each transport: {count:,} files, medians of {repeats}",
+        "clients", "transport", "file system", "cold files/s", "p50 us", "CPU us client", "server", "cached files/s",
+        "cold files/s: x dev", "best against best", "cold: ratio to null, by files/s", "by p50", "by CPU",
+        "cached: ratio, by files/s", "by p50", "by CPU",
     )
-    for (case, transport), answers in sorted(results.items()):
-        mine, others = ([answer["per_second"] for answer in results[case, name]] for name in (transport, "dev"))
+
+    def value(key, *which):
+        return median([answer[key] for answer in results[which]])
+
+    def best(*which):
+        return max(answer["per_second"] for answer in results[which])
+
+    for case, transport, name in sorted({key[:3] for key in results}):
+        cold, others = (case, transport, name, "cold"), (case, "dev", name, "cold")
+        ratios = []
+        for what in ("cold", "cached"):
+            mine, base = (case, transport, name, what), (case, transport, null.name, what)
+            ratios.append(value("per_second", *mine) / value("per_second", *base))
+            ratios += [value(key, *base) / value(key, *mine) for key in ("p50_us", "cpu_us")]
         table.add(
-            case, transport, median(mine),
-            *(median([answer[key] for answer in answers]) for key in ("p50_us", "client_us", "server_us")),
-            median(mine) / median(others), max(mine) / max(others),
+            case, transport, name, *(value(key, *cold) for key in ("per_second", "p50_us", "client_us", "server_us")),
+            value("per_second", case, transport, name, "cached"),
+            value("per_second", *cold) / value("per_second", *others), best(*cold) / best(*others), *ratios,
         )
     return table
 
@@ -237,6 +263,11 @@ def stream(programs, cleanup, work, dgfs_kind, niceness, repeats):
             measure("dgfs over rings, volume in the page cache", os.path.join(form.mount_point, "large"), form.pid)
             form.unmount()
             form.mount_options = usual
+            null.transport = "uring"
+            null.mount()
+            measure("null over rings", os.path.join(null.mount_point, "large"), null.pid)
+            null.unmount()
+            null.transport = "dev"
             cleanup.undo(SWITCH)
         null.mount()
         measure("null", os.path.join(null.mount_point, "large"), null.pid)

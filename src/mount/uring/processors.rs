@@ -9,16 +9,16 @@ const ONLINE: &str = "/sys/devices/system/cpu/online";
 
 /// The numbers of a machine's processors.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Processors {
+pub(crate) struct Processors {
     /// How many the kernel reckons with; there are as many queues.
-    pub(super) possible: u16,
+    pub(crate) possible: u16,
     /// Those that run.
     online: Vec<u16>,
 }
 
 impl Processors {
     /// Asks the kernel.
-    pub(super) fn of_this_machine() -> io::Result<Self> {
+    pub(crate) fn of_this_machine() -> io::Result<Self> {
         let read = |path| parse(&std::fs::read_to_string(path)?);
         let possible = read(POSSIBLE)?;
         Ok(Self {
@@ -28,18 +28,18 @@ impl Processors {
     }
 
     /// Whether the processor of this number runs.
-    pub(super) fn is_online(&self, number: u16) -> bool {
+    pub(crate) fn is_online(&self, number: u16) -> bool {
         self.online.contains(&number)
     }
 
     /// How many run.
-    pub(super) fn running(&self) -> usize {
+    pub(crate) fn running(&self) -> usize {
         self.online.len()
     }
 }
 
 /// Binds the calling thread to a processor.
-pub(super) fn bind(number: u16) -> rustix::io::Result<()> {
+pub(crate) fn bind(number: u16) -> rustix::io::Result<()> {
     let number = usize::from(number);
     if number >= CpuSet::MAX_CPU {
         return Err(rustix::io::Errno::INVAL);

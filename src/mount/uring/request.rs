@@ -29,24 +29,24 @@ const OUT_HEADER: u32 = 16;
 
 /// A request, but for what is in the payload.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Request {
+pub(crate) struct Request {
     /// Which operation, as the kernel numbers them.
-    pub(super) opcode: u32,
+    pub(crate) opcode: u32,
     /// The request's number.
     unique: u64,
     /// The inode that it is about.
-    pub(super) inode: u64,
+    pub(crate) inode: u64,
     /// The user who asks.
-    pub(super) user: u32,
+    pub(crate) user: u32,
     /// Bytes of the payload that belong to the request.
-    pub(super) payload: usize,
+    pub(crate) payload: usize,
     /// The number to hand over the answer with.
-    pub(super) commit: u64,
+    pub(crate) commit: u64,
     own: [u8; OWN],
 }
 
 impl Request {
-    pub(super) fn parse(header: &[u8; HEADER]) -> Self {
+    pub(crate) fn parse(header: &[u8; HEADER]) -> Self {
         let mut own = [0; OWN];
         for (to, from) in own.iter_mut().zip(header.iter().skip(OWN_START)) {
             *to = *from;
@@ -63,17 +63,17 @@ impl Request {
     }
 
     /// A number of 32 bits among the operation's own arguments.
-    pub(super) fn own_u32(&self, offset: usize) -> u32 {
+    pub(crate) fn own_u32(&self, offset: usize) -> u32 {
         u32_at(&self.own, offset)
     }
 
     /// A number of 64 bits among the operation's own arguments.
-    pub(super) fn own_u64(&self, offset: usize) -> u64 {
+    pub(crate) fn own_u64(&self, offset: usize) -> u64 {
         u64_at(&self.own, offset)
     }
 
     /// Writes the header of the answer: the number of an error or none, and how much of the payload belongs to it.
-    pub(super) fn answer(&self, header: &mut [u8; HEADER], error: i32, payload: usize) {
+    pub(crate) fn answer(&self, header: &mut [u8; HEADER], error: i32, payload: usize) {
         // A payload has at most 1 MiB.
         let payload = u32::try_from(payload).unwrap_or(0);
         put(header, OUT_LENGTH, &(OUT_HEADER + payload).to_ne_bytes());
