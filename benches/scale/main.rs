@@ -4,7 +4,7 @@
 //! of 4 to 12 KiB, hands them over in shuffled order (`--sorted`: in key order) with one time (`--random-times`: one of its
 //! own each, in nanoseconds), and prints time, peak memory and size. No contents are written: the volume is sparse, and only
 //! the files that are read later get their checksum. As root it then mounts the image and looks at and reads random
-//! files, with the reads of index and data counted.
+//! files, with the reads of index and data counted. `tools/scale` measures such an image with little memory.
 //!
 //! Files go to `DGFS_SCALE_DIR`, or to cargo's directory for such files, and are removed.
 
@@ -14,7 +14,7 @@ mod mounted;
 mod tree;
 
 use clap::Parser;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tree::Tree;
 
 #[derive(Debug, Parser)]
@@ -34,6 +34,9 @@ struct Arguments {
     /// How many random files to look at, and how many others to read.
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     lookups: u64,
+    /// Leave the image in this directory, with the list of files that can be read, instead of reading from it.
+    #[arg(long, value_name = "DIRECTORY")]
+    keep: Option<PathBuf>,
     /// Given by `cargo bench`; means nothing here.
     #[arg(long, hide = true)]
     bench: bool,
@@ -42,6 +45,9 @@ struct Arguments {
 #[expect(clippy::print_stdout, reason = "a benchmark reports")]
 fn main() -> dgfs::Result<()> {
     let arguments = Arguments::parse();
+    if let Some(directory) = &arguments.keep {
+        return keep(&arguments, directory);
+    }
     let scratch = std::env::var_os("DGFS_SCALE_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
     let directory = tempfile::tempdir_in(&scratch)
@@ -63,4 +69,17 @@ fn main() -> dgfs::Result<()> {
         println!("SKIPPED mounted: needs root and /dev/fuse");
     }
     Ok(())
+}
+
+/// Builds an image to be measured by others.
+fn keep(arguments: &Arguments, directory: &Path) -> dgfs::Result<()> {
+    let tree = Tree::new(arguments.count, arguments.random_times);
+    let index = image::build(&tree, directory, arguments.sorted, arguments.memory << 20)?;
+    let lookups = arguments.lookups.min(arguments.count);
+    image::make_readable(&tree, &index, lookups)?;
+    let names: String = (0..lookups)
+        .map(|turn| Tree::path(tree.chosen(turn)) + "\n")
+        .collect();
+    let list = directory.join("scale.names");
+    std::fs::write(&list, names).map_err(|error| dgfs::Error::io(&list, "write", error))
 }

@@ -7,7 +7,7 @@ import subprocess
 from .commands import Failed, set_priority
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BENCHES = ["reader", "null_file_system", "simulated_disk"]
+BENCHES = ["reader", "null_file_system", "simulated_disk", "scale"]
 
 
 def target_directory():
