@@ -259,16 +259,20 @@ impl Contents {
         range: Range<u64>,
         scratch: &mut Vec<u8>,
     ) -> Result<()> {
-        scratch.clear();
+        let mut filled = 0;
         self.visit_chunks(source, range.clone(), &mut |group| {
-            let filled = scratch.len();
-            let length = group.data_length(&source.shape);
-            scratch.resize(filled + length, 0);
+            let here = filled..filled + group.data_length(&source.shape);
+            filled = here.end;
+            if scratch.len() < filled {
+                // What an earlier read has left there is overwritten; to clear it costs as much as its checksum.
+                scratch.resize(filled, 0);
+            }
+            let mut target = scratch.get_mut(here).unwrap_or(&mut []);
             if !is_stored(group.chunks) {
+                target.fill(0);
                 return Ok(());
             }
             let mut group = Group { ..*group };
-            let mut target = scratch.get_mut(filled..).unwrap_or(&mut []);
             // The first and the last may be read in part, again and again.
             if self.is_cut(source, group.first, &range) {
                 if let Some(chunk) = self.decoded.get(&source.key(group.first)) {
@@ -297,7 +301,9 @@ impl Contents {
                 }
             }
             Ok(())
-        })
+        })?;
+        scratch.truncate(filled);
+        Ok(())
     }
 
     /// Whether only a part of chunk `number` lies in `range`.
