@@ -123,6 +123,67 @@ fn listed_files_come_first_in_the_order_of_the_list() {
 }
 
 #[test]
+fn files_of_one_kind_lie_together_if_asked_for() {
+    const ALIKE: [&str; 7] = [
+        "two/no-class-in-such-a-long-name",
+        "one/b.c",
+        "two/b.c",
+        "two/z.c",
+        "z.c",
+        "one/a.h",
+        "two/a.h",
+    ];
+    let scene = Scene::new(|root| {
+        for directory in ["one", "two", "two/deep"] {
+            fs::create_dir(root.join(directory)).unwrap();
+        }
+        for (number, name) in (1_u8..).zip(ALIKE) {
+            // Of one name, those of one size keep the order of paths.
+            let size = if name == "z.c" { 70_000 } else { 2000 };
+            fs::write(root.join(name), vec![number; size]).unwrap();
+        }
+        fs::write(root.join("two/deep/a.h"), []).unwrap();
+        fs::copy(root.join("z.c"), root.join("two/deep/copy")).unwrap();
+        fs::hard_link(root.join("one/b.c"), root.join("two/deep/a.c")).unwrap();
+    });
+    let bytes = |name: &str, ending: &str| fs::read(scene.at(&format!("{name}{ending}"))).unwrap();
+    for (name, options) in [
+        ("image", ["--threads", "1", "--memory", "16M"]),
+        ("again", ["--threads", "5", "--memory", "1G"]),
+    ] {
+        let mut arguments = vec!["pack", "-q", "--uuid", UUID, "--order", "similarity"];
+        arguments.extend(options);
+        arguments.extend(["--compress", "none"]);
+        let mut arguments: Vec<&dyn AsRef<std::ffi::OsStr>> =
+            arguments.iter().map(|a| a as &dyn AsRef<_>).collect();
+        let (source, image) = (scene.source(), scene.at(name));
+        arguments.push(&source);
+        arguments.push(&image);
+        dgfs(&arguments).fine();
+        assert!(
+            bytes(name, "") == bytes("image", "")
+                && bytes(name, ".data") == bytes("image", ".data")
+        );
+    }
+    let image = Image::open(scene.at("image")).unwrap();
+    dgfs(&[&"verify", &scene.at("image")]).fine();
+    in_a_row(&image, &ALIKE, 4096);
+    let extent = |path: &str| node(&image, path).extent;
+    assert_eq!(extent("two/deep/copy"), extent("z.c"));
+    assert_eq!(extent("two/deep/a.c"), extent("one/b.c"));
+    for name in ALIKE.iter().chain(&["two/deep/copy", "two/deep/a.h"]) {
+        let node = node(&image, name);
+        let length = usize::try_from(node.size).unwrap();
+        let mut scratch = Vec::new();
+        let contents = image.read_at(&node, 0, length, &mut scratch).unwrap();
+        assert!(
+            contents == fs::read(scene.source().join(name)).unwrap(),
+            "{name}"
+        );
+    }
+}
+
+#[test]
 fn a_duplicate_that_is_listed_is_what_is_stored() {
     let scene = Scene::new(tree);
     pack(

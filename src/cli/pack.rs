@@ -59,8 +59,9 @@ pub(super) struct Args {
     /// of whole files.
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = DedupArg::Files)]
     dedup: DedupArg,
-    /// Order of contents in the volumes: `path`, or `list:FILE` to have the files that FILE names come first, in
-    /// its order. A line of FILE is one path relative to SOURCE, as `dgfs ls` prints it.
+    /// Order of contents in the volumes: `path`, `similarity` to have files of one extension and name together, or
+    /// `list:FILE` to have the files that FILE names come first, in its order. A line of FILE is one path relative to
+    /// SOURCE, as `dgfs ls` prints it.
     #[arg(long, value_name = "ORDER", value_parser = parse_order, default_value = "path")]
     order: Order,
     /// Leave out the copy of the index at the end of volume 0.
@@ -149,8 +150,9 @@ enum Times {
 fn parse_order(text: &str) -> std::result::Result<Order, String> {
     match (text, text.strip_prefix("list:")) {
         ("path", _) => Ok(Order::Path),
+        ("similarity", _) => Ok(Order::Similarity),
         (_, Some(file)) if !file.is_empty() => Ok(Order::List(file.into())),
-        _ => Err("neither `path` nor `list:FILE`".to_owned()),
+        _ => Err("none of `path`, `similarity` and `list:FILE`".to_owned()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Contents in another order than that of their entries.
 //!
 //! # Overview
-//! - a list of paths ([`list`]) gives files a rank;
+//! - a list of paths ([`list`]) gives files a rank, or their names do ([`similar`]);
 //! - [`Ranked`] yields those files by rank, for the pipeline to store before all others;
 //! - what became of them waits in a sorter ([`StoredAhead`]) until their entries come in key order.
 //!
@@ -9,6 +9,7 @@
 
 mod list;
 mod ranked;
+mod similar;
 mod stored_ahead;
 
 use std::path::{Path, PathBuf};
@@ -32,6 +33,9 @@ pub enum Order {
     /// behind a backslash are a byte, two backslashes one. `./` and `/` in front do not count. Only the first
     /// line of a file counts, and lines of what is no file do not.
     List(PathBuf),
+    /// Files that are probably alike lie together: those of one class (the extension, or a short name without one), in
+    /// it those of one name, and of these those of one size.
+    Similarity,
 }
 
 /// The files of `sorted` that `order` moves, by rank; `None` if it moves none.
@@ -45,13 +49,32 @@ pub(super) fn ranked(
     memory: usize,
     problem: &mut dyn FnMut(Error) -> Result<()>,
 ) -> Result<Option<Ranked>> {
-    let Order::List(list) = order else {
-        return Ok(None);
+    let list = match order {
+        Order::Path => return Ok(None),
+        Order::Similarity => return by_likeness((plan, sorted), scratch_dir, memory).map(Some),
+        Order::List(list) => list,
     };
     let named = list::read(list, scratch_dir, memory, problem)?;
     let ranks = list::ranks(&named, (plan, sorted), scratch_dir, memory, problem)?;
     drop(named);
     by_rank(&ranks, (plan, sorted), scratch_dir, memory).map(Some)
+}
+
+/// Brings all files together that are probably alike.
+fn by_likeness(
+    (plan, sorted): (&Plan, &Sorted),
+    scratch_dir: &Path,
+    memory: usize,
+) -> Result<Ranked> {
+    let mut entries = plan.entries(sorted)?;
+    let mut entry = PlannedEntry::empty();
+    let mut ranked = ranked::Ranker::new(scratch_dir, memory);
+    while entries.next(&mut entry)? {
+        if entry.has_contents() {
+            ranked.add_at(&entry, similar::place(&entry))?;
+        }
+    }
+    ranked.finish()
 }
 
 /// Brings files into the order of `ranks`, which are pairs of ordinal and rank. Of several ranks of one file

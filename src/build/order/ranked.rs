@@ -10,8 +10,8 @@ use crate::sort::{Content, Record, Sorted, SortedReader, Sorter};
 
 /// Sorts files by rank.
 ///
-/// It is the sorter of entries that does it: a record is named by its rank, has the ordinal in place of
-/// an identity and its path in that of a target.
+/// It is the sorter of entries that does it: a record's path is its rank, it has the ordinal in place of an identity and
+/// its own path in that of a target.
 pub(super) struct Ranker(Sorter);
 
 impl Ranker {
@@ -21,10 +21,19 @@ impl Ranker {
 
     /// Adds a file; no two have one rank.
     pub(super) fn add(&mut self, entry: &PlannedEntry, rank: u64) -> Result<()> {
+        self.add_at(entry, (Vec::new(), format!("{rank:016x}").into_bytes()))
+    }
+
+    /// Adds a file with parent and name of a path for a rank; no two have one.
+    pub(super) fn add_at(
+        &mut self,
+        entry: &PlannedEntry,
+        (parent, name): (Vec<u8>, Vec<u8>),
+    ) -> Result<()> {
         let record = &entry.record;
         self.0.add(&Record {
-            parent: Vec::new(),
-            name: format!("{rank:016x}").into_bytes(),
+            parent,
+            name,
             metadata: Metadata {
                 other_times: None,
                 xattrs: Vec::new(),
