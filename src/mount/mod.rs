@@ -40,7 +40,7 @@ pub use signals::Signals;
 pub use transport::Transport;
 
 use crate::fs::PackFs;
-use crate::read::Image;
+use crate::read::{Decoders, Image};
 use crate::{Error, ErrorKind, Result};
 use answers::Answers;
 use counters::Counters;
@@ -53,6 +53,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use trace::Trace;
+
+/// Most threads that decompress ahead of readers, who cannot take more than these give.
+const DECODERS: usize = 4;
 
 /// Shows `image` on `directory`, and returns when the mount answers.
 ///
@@ -132,16 +135,35 @@ fn mount_over(
         session::give_up(&service.mount);
         Error::new(ErrorKind::Mount, "cannot start a thread").caused_by(error)
     })?;
+    let decoders = decoders(&service.image, options);
     // From here on, dropping this unmounts: here, where there is the right to.
     let mounted = Mounted {
         service,
         told,
         thread: Some(thread),
+        _decoders: decoders,
     };
     mounted.next()?;
     mounted.settle(news)?;
     prepare(mounted.image(), options);
     Ok(mounted)
+}
+
+/// Threads that decompress ahead: one for each processor, or as many as the options say.
+fn decoders(image: &Arc<Image>, options: &MountOptions) -> Decoders {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    // Beside the thread that serves, a single processor has no time for another.
+    let threads = match options.threads {
+        _ if processors == 1 => 0,
+        Some(threads) => threads.min(DECODERS),
+        None => processors.min(DECODERS),
+    };
+    let sandbox = options.sandbox.clone();
+    Decoders::start(image, threads, move || {
+        if let Some(sandbox) = &sandbox {
+            sandbox.enter();
+        }
+    })
 }
 
 /// Has the parts of the index read that the first lookups will need, beside serving them.
@@ -171,6 +193,7 @@ pub struct Mounted {
     service: Arc<Service>,
     told: Receiver<Result<News>>,
     thread: Option<JoinHandle<()>>,
+    _decoders: Decoders,
 }
 
 impl Mounted {

@@ -7,6 +7,7 @@ use crate::format::codec::{self, Codec, Dictionary, Note};
 use crate::format::frame::decode_exactly;
 use crate::format::header::{Header, Section};
 use crate::{Error, Result};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use zstd_safe::DDict;
 
@@ -28,6 +29,7 @@ pub(super) struct Codecs {
     start: u64,
     notes: Option<Section>,
     rows: Vec<(Codec, OnceLock<DDict<'static>>)>,
+    decoded: AtomicU64,
 }
 
 impl std::fmt::Debug for Codecs {
@@ -48,7 +50,13 @@ impl Codecs {
                 .into_iter()
                 .map(|codec| (codec, OnceLock::new()))
                 .collect(),
+            decoded: AtomicU64::new(0),
         }
+    }
+
+    /// How many frames were decoded so far.
+    pub(super) fn decoded(&self) -> u64 {
+        self.decoded.load(Ordering::Relaxed)
     }
 
     /// Whether contents may be frames.
@@ -101,6 +109,7 @@ impl Codecs {
                 slot.get_or_init(|| loaded)
             }),
         };
+        self.decoded.fetch_add(1, Ordering::Relaxed);
         Ok(decode_exactly(frame, dictionary, out)?)
     }
 

@@ -2,6 +2,7 @@
 
 use super::codecs::Codecs;
 use super::cut::CutBlocks;
+use super::decode_ahead::Ahead;
 use super::decoded::DecodedChunks;
 use super::files::Part;
 use super::node::{Extent, Node};
@@ -76,6 +77,7 @@ pub(super) struct Contents {
     /// Whether files may be cut by content.
     pub(super) is_cut: bool,
     pub(super) cut_blocks: CutBlocks,
+    ahead: Ahead,
 }
 
 /// A file whose contents are read.
@@ -88,7 +90,8 @@ struct Source<'a> {
 }
 
 impl Contents {
-    /// Contents in `volumes` of an image with this header. Up to `chunk_bytes` of decoded chunks are kept.
+    /// Contents in `volumes` of an image with this header. Up to `chunk_bytes` of decoded chunks are kept, half of them for
+    /// those who read in order.
     pub(super) fn new(
         volumes: Vec<Volume>,
         header: &Header,
@@ -106,14 +109,19 @@ impl Contents {
             chunk_shift,
             codecs,
             tables: Cache::new(KEPT_TABLE_BLOCKS),
-            decoded: DecodedChunks::new(chunk_bytes, in_memory(largest)),
+            decoded: DecodedChunks::new(chunk_bytes - chunk_bytes / 2, in_memory(largest)),
             is_cut,
             cut_blocks: CutBlocks::new(),
+            ahead: Ahead::new(chunk_bytes / 2, chunk_shift),
         }
     }
 
     pub(super) fn codecs(&self) -> &Codecs {
         &self.codecs
+    }
+
+    pub(super) fn ahead(&self) -> &Ahead {
+        &self.ahead
     }
 
     pub(super) fn volumes(&self) -> &[Volume] {
@@ -172,6 +180,19 @@ impl Contents {
         if offset >= end {
             return Ok(&[]);
         }
+        if self.ahead.is_for(node, end - offset) {
+            return self.read_pieces(node, offset..end, scratch);
+        }
+        self.read_range(node, offset..end, scratch)
+    }
+
+    /// As [`Self::read_at`] of bytes that the data have, read now.
+    pub(super) fn read_range<'s>(
+        &self,
+        node: &Node,
+        Range { start: offset, end }: Range<u64>,
+        scratch: &'s mut Vec<u8>,
+    ) -> Result<&'s [u8]> {
         if let Some(cut) = node.extent.cut {
             return self.read_cut(node, cut, offset..end, scratch);
         }

@@ -9,6 +9,7 @@ mod blobs;
 mod codecs;
 mod contents;
 mod cut;
+mod decode_ahead;
 mod decoded;
 mod files;
 mod handle;
@@ -19,6 +20,7 @@ mod open;
 mod pages;
 mod parentage;
 mod path_digest;
+mod pieces;
 mod remains;
 mod reopening;
 mod streams;
@@ -28,6 +30,7 @@ mod verify;
 
 pub use ahead::ReadAhead;
 pub use codecs::CodecInfo;
+pub use decode_ahead::Decoders;
 pub use files::{Purpose, ReadAt};
 pub use listing::{Listed, WalkVisit};
 pub use node::{Children, Extent, Node};
@@ -63,6 +66,8 @@ pub struct Counters {
     pub data_bytes: u64,
     /// Index pages decoded.
     pub pages_decoded: u64,
+    /// Contents decompressed: chunks, and files of one.
+    pub chunks_decoded: u64,
 }
 
 /// A volume of an open image.
@@ -176,6 +181,7 @@ impl Image {
             data_reads,
             data_bytes,
             pages_decoded,
+            chunks_decoded: self.contents.codecs().decoded(),
         }
     }
 

@@ -19,6 +19,8 @@ const RETURNED_AT_ONCE: u64 = 8 << 20;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Stream {
+    /// Where the first read began.
+    start: u64,
     /// Where the next read begins.
     next: u64,
     /// Bytes read so far; 0 marks a place that is free.
@@ -38,6 +40,10 @@ pub(super) struct Advice {
     pub(super) behind: Range<u64>,
     /// Whether the read goes on where another one ended.
     pub(super) follows: bool,
+    /// Where the next one of these probably begins.
+    pub(super) next: u64,
+    /// How far the first of these is from there.
+    pub(super) length: u64,
 }
 
 /// The streams of one file.
@@ -77,6 +83,7 @@ impl Streams {
                 advice.behind = stream.kept..stream.next;
             }
             *stream = Stream {
+                start: range.start,
                 next: range.end,
                 length: range.end.saturating_sub(range.start),
                 kept: range.start,
@@ -100,6 +107,8 @@ impl Stream {
         self.next = self.next.max(range.end);
         let mut advice = Advice {
             follows: true,
+            next: self.next,
+            length: self.next.saturating_sub(self.start),
             ..Advice::default()
         };
         let done = self.next.saturating_sub(SLACK);

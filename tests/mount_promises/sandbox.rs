@@ -10,6 +10,8 @@ use std::process::Command;
 fn tree(directory: &Path) {
     fs::create_dir(directory.join("sub")).unwrap();
     fs::write(directory.join("sub/file"), b"hello\n").unwrap();
+    // Compressed, so that there are threads that decompress.
+    fs::write(directory.join("sub/text"), "more of the same\n".repeat(999)).unwrap();
 }
 
 /// Mounts in the background, with a descriptor that is not meant for the server.
@@ -37,7 +39,7 @@ fn status(file: &Path, key: &str) -> String {
 #[test]
 fn every_thread_is_in_the_sandbox_unless_it_is_switched_off() {
     needs_mount!("every_thread_is_in_the_sandbox_unless_it_is_switched_off");
-    let scene = Scene::new(tree);
+    let scene = Scene::packed(&["--compress", "zstd"], tree);
     for (options, expected) in [
         ("", ("1", "2", "0000000000000000")),
         ("log=log,stats=stats", ("1", "2", "0000000000000000")),
@@ -53,10 +55,12 @@ fn every_thread_is_in_the_sandbox_unless_it_is_switched_off() {
             threads.len() > 3,
             "the serving threads, the one for signals and the first"
         );
+        let mut decoders = 0;
         for thread in threads {
             let thread = thread.unwrap().path();
             let file = thread.join("status");
             let name = fs::read_to_string(thread.join("comm")).unwrap();
+            decoders += usize::from(name == "dgfs-decoder\n");
             let (new, calls, rights) = expected;
             assert_eq!(status(&file, "NoNewPrivs"), new, "{options}: {name}");
             assert_eq!(status(&file, "Seccomp"), calls, "{options}: {name}");
@@ -66,6 +70,8 @@ fn every_thread_is_in_the_sandbox_unless_it_is_switched_off() {
                 }
             }
         }
+        let processors = std::thread::available_parallelism().unwrap().get();
+        assert_eq!(decoders > 0, processors > 1);
         // All of what a server does besides answering has to work in there.
         if options.contains("stats") {
             server.signal(Signal::USR1);

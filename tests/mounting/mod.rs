@@ -69,6 +69,11 @@ pub(crate) struct Scene {
 impl Scene {
     /// Packs what `fill` puts into an empty directory.
     pub(crate) fn new(fill: impl FnOnce(&Path)) -> Self {
+        Self::packed(&[], fill)
+    }
+
+    /// Packs it with `options`.
+    pub(crate) fn packed(options: &[&str], fill: impl FnOnce(&Path)) -> Self {
         let scene = Self {
             scratch: tempfile::tempdir().unwrap(),
         };
@@ -78,6 +83,7 @@ impl Scene {
         let output = Command::new(DGFS)
             .args(["pack", "--allow-empty"])
             .arg("-q")
+            .args(options)
             .arg(scene.tree())
             .arg(scene.image())
             .output()
