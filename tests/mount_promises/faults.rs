@@ -77,7 +77,7 @@ fn same_as_source(scene: &Scene) {
 #[test]
 fn a_volume_that_is_cut_off_fails_behind_the_cut_and_recovers() {
     needs_mount!("a_volume_that_is_cut_off_fails_behind_the_cut_and_recovers");
-    let scene = Scene::new(tree);
+    let scene = Scene::packed(&["--compress", "none"], tree);
     let server = serve(&scene, "tree.dgfs");
     let image = Image::open(scene.image()).unwrap();
     let whole = fs::read(scene.volume()).unwrap();
