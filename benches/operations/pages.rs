@@ -47,7 +47,7 @@ fn decode_page(bencher: Bencher<'_, '_>, layout: Layout) {
 fn encode_page(bencher: Bencher<'_, '_>, layout: Layout) {
     let entries: u64 = match layout {
         Layout::Regular => 2000,
-        Layout::Irregular => 300,
+        Layout::Irregular | Layout::Compressed => 300,
     };
     let names: Vec<_> = (0..entries).map(|number| layout.path(number)).collect();
     let mut frames = FrameEncoder::new(LEVEL).unwrap();

@@ -14,15 +14,18 @@ pub(crate) const FILES: u64 = 40_000;
 pub(crate) enum Layout {
     Regular,
     Irregular,
+    /// As irregular, with contents that compress: how long each is stored is a number of its own.
+    Compressed,
 }
 
-pub(crate) const LAYOUTS: [Layout; 2] = [Layout::Regular, Layout::Irregular];
+pub(crate) const LAYOUTS: [Layout; 3] = [Layout::Regular, Layout::Irregular, Layout::Compressed];
 
 impl fmt::Display for Layout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Regular => "regular",
             Self::Irregular => "irregular",
+            Self::Compressed => "compressed",
         })
     }
 }
@@ -55,7 +58,7 @@ impl Layout {
         let (outer, inner, file) = (number / 10_000, number / 100 % 100, number % 100);
         match self {
             Self::Regular => (format!("{outer:02}/{inner:02}"), format!("{file:02}")),
-            Self::Irregular => {
+            Self::Irregular | Self::Compressed => {
                 let chance = mixed(number);
                 let directory = format!(
                     "{}{outer}/{}_{inner}",
@@ -76,17 +79,35 @@ impl Layout {
                 seconds: 1_600_000_000,
                 nanoseconds: 0,
             },
-            Self::Irregular => Timestamp {
+            Self::Irregular | Self::Compressed => Timestamp {
                 seconds: 1_600_000_000 + i64::try_from(chance % 100_000_000).unwrap_or(0),
                 nanoseconds: u32::try_from(chance >> 32).unwrap_or(0) % 1_000_000_000,
             },
         }
     }
 
-    /// Builds an image of this layout with a few bytes in each file.
+    /// Contents of a file: a few bytes, or lines of text.
+    fn contents(self, number: u64) -> Vec<u8> {
+        match self {
+            Self::Regular | Self::Irregular => number.to_le_bytes().to_vec(),
+            Self::Compressed => {
+                let lines = (0..20 + mixed(number) % 60).map(|line| {
+                    let chance = mixed(number << 8 | line);
+                    let (first, second) = (pick(&WORDS, chance), pick(&WORDS, chance >> 8));
+                    format!("{first} {second} {}\n", chance % 1000)
+                });
+                lines.collect::<String>().into_bytes()
+            }
+        }
+    }
+
+    /// Builds an image of this layout.
     pub(crate) fn build(self, index: &Path) -> dgfs::Result<Report> {
         let options = BuildOptions {
-            compression: Compression::None,
+            compression: match self {
+                Self::Compressed => Compression::default(),
+                Self::Regular | Self::Irregular => Compression::None,
+            },
             ..BuildOptions::default()
         };
         let mut builder = Builder::new(index, options)?;
@@ -97,7 +118,7 @@ impl Layout {
             builder.add(NewEntry {
                 path: format!("{directory}/{name}").as_bytes(),
                 metadata,
-                contents: Contents::Bytes(&number.to_le_bytes()),
+                contents: Contents::Bytes(&self.contents(number)),
                 target: b"",
                 identity: None,
             })?;
