@@ -279,13 +279,16 @@ class Dgfs(DaemonFormat):
         self.hosts[0].make(room)
         self.data = os.path.join(self.hosts[0].directory, "image.data")
         self.index = os.path.join(self.hosts[-1].directory, "image")
-        # As the peers, which store contents as they are.
-        pack = (self.programs.dgfs, "pack", "-q", "--compress", "none", "--data", self.data)
+        pack = (self.programs.dgfs, "pack", "-q", *self.pack_flags(), "--data", self.data)
         cost = timed(*pack, tree.path, self.index, accept=(0, 1))
         self.metadata_bytes = os.path.getsize(self.index)
         self.image_bytes = self.metadata_bytes + os.path.getsize(self.data)
         self.detach()
         return cost
+
+    def pack_flags(self):
+        """As the peers, which store contents as they are."""
+        return ("--compress", "none")
 
     def index_device_kind(self):
         return None
