@@ -52,8 +52,16 @@ class Histogram:
             )
             most = max(counts)
             used = [place for place, count in enumerate(counts) if count]
+            before = used[0]
             for place in range(used[0], used[-1] + 1):
                 count = counts[place]
+                if count:
+                    before = place
+                elif place - before > 2:
+                    # Where bins are narrow, most of them far out are empty.
+                    if place - before == 3:
+                        print(f" {'...':>9}")
+                    continue
                 sign = ">" if place == len(counts) - 1 else " "
                 bar = "#" * round(60 * count / most)
                 print(f"{sign}{place * width:9.{digits}f} {self.unit} {count:7d} {bar}")
