@@ -3,11 +3,14 @@
 #[path = "harness/mod.rs"]
 mod harness;
 
+use dgfs::format::codec::{Codec, Dictionary, Note, Section};
+use dgfs::format::frame::ContentEncoder;
 use harness::images::chunks::chunks_and_holes;
 use harness::images::every_kind::every_kind;
 use harness::images::unpacked::{Piece, Unpacked};
 use std::fs;
 use std::path::Path;
+use zstd_safe::CDict;
 
 fn main() {
     let directory = std::env::args().nth(1).expect("usage: seeds DIRECTORY");
@@ -33,7 +36,10 @@ fn main() {
                 let (names, control, bits) = (next(), next(), next());
                 let length = |bytes: &[u8]| (bytes.len() as u16).to_le_bytes();
                 let (of_names, of_control) = (length(names), length(control));
-                write("leaf", &[&[1], bytes, &of_names, names, &of_control, control, bits]);
+                write(
+                    "leaf",
+                    &[&[1], bytes, &of_names, names, &of_control, control, bits],
+                );
             }
             Piece::Inner => write("inner", &[bytes]),
             Piece::Section(164) => write("tables", &[&[0], bytes]),
@@ -49,6 +55,53 @@ fn main() {
                 write("extent", &[&size.to_le_bytes(), &[5], &[0; 10], bytes]);
             }
             _ => {}
+        }
+    }
+    let dictionary = |offset, stored, length| Codec {
+        dictionary: Some(Dictionary {
+            offset,
+            stored,
+            crc: 7,
+            length,
+        }),
+    };
+    let codecs = [
+        Codec::default(),
+        dictionary(0, 30, 100),
+        dictionary(30, 50, 50),
+    ];
+    let notes = [Note::default(), Note::new(b".c"), Note::new(&[b'x'; 40])];
+    for section in Section::of_codecs(&codecs, Vec::new(), &notes) {
+        match section.kind {
+            dgfs::format::codec::SECTION => write("codecs", &[&[0, 1, 0], &section.bytes]),
+            dgfs::format::codec::NOTES => write("codecs", &[&[1], &section.bytes]),
+            _ => {}
+        }
+    }
+    let bytes = harness::frame::dictionary();
+    let prepared = CDict::create(&bytes, 9);
+    let mut encoder = ContentEncoder::new(9).unwrap();
+    for text in [
+        &bytes[..40],
+        &bytes[1000..1103],
+        &bytes[500..6500],
+        &bytes[..],
+        &[7; 60_000],
+    ] {
+        let length = (text.len() as u16).to_le_bytes();
+        let plain = encoder.encode(text, None).unwrap().to_vec();
+        write("frame", &[&[0], &length, &plain]);
+        let with = encoder.encode(text, Some(&prepared)).unwrap().to_vec();
+        write("frame", &[&[1], &length, &with]);
+        // A file of 40 bytes and a dictionary, as it is and as a frame.
+        let small = encoder
+            .encode(&bytes[..40], Some(&prepared))
+            .unwrap()
+            .to_vec();
+        if small.len() < 40 {
+            let of_frame = (small.len() as u16).to_le_bytes();
+            write("codecs", &[&[2], &length, &of_frame, &small, text]);
+            write("codecs", &[&[2], &length, &of_frame, &small, &plain]);
         }
     }
     for base in [0, 1] {

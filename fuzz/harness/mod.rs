@@ -10,7 +10,9 @@
     reason = "a target that fails says where"
 )]
 
+pub(crate) mod codecs;
 pub(crate) mod extent;
+pub(crate) mod frame;
 pub(crate) mod header;
 pub(crate) mod image;
 #[path = "../../tests/images/mod.rs"]

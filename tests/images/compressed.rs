@@ -47,6 +47,32 @@ fn store(data: &[u8], dictionary: Option<&CDict<'static>>, contents: &mut Vec<u8
     saved
 }
 
+/// An image with one `file` of so many bytes, whose frame needs the dictionary that is stored so and is said to have
+/// `length` bytes.
+pub(crate) fn with_dictionary(stored: &[u8], length: usize, frame: &[u8], file: usize) -> Parts {
+    let contents = [frame, &crc(frame).to_le_bytes()].concat();
+    let entry = Entry {
+        saved: file.saturating_sub(frame.len()) as u64,
+        codec: 1,
+        ..Entry::file(b"file", (file.max(frame.len())) as u64)
+    };
+    let dictionary = Dictionary {
+        offset: 0,
+        stored: stored.len() as u32,
+        crc: crc(stored),
+        length: length as u32,
+    };
+    let codecs = [
+        Codec::default(),
+        Codec {
+            dictionary: Some(dictionary),
+        },
+    ];
+    let mut image = Handmade::new(vec![entry], contents);
+    image.sections = Section::of_codecs(&codecs, stored.to_vec(), &[]);
+    image.write()
+}
+
 /// The image.
 pub(crate) fn compressed() -> Parts {
     let mut numbers = Numbers(3);
