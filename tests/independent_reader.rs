@@ -356,6 +356,48 @@ fn shared_contents_read_alike() {
     }
 }
 
+#[test]
+fn packed_chunks_read_alike() {
+    let Some(python) = python("packed_chunks_read_alike") else {
+        return;
+    };
+    let source = tempfile::tempdir().unwrap();
+    let numbers = (0..150_000u32).map(|n| n.wrapping_mul(2_654_435_761));
+    let mut old: Vec<u8> = numbers.flat_map(|n| (n ^ n >> 15).to_le_bytes()).collect();
+    old.extend(b"a line of text\n".repeat(20_000));
+    old.extend(vec![0; 100_000]);
+    for (name, contents) in [
+        ("new", [b"new", &old[..]].concat()),
+        ("old", old.clone()),
+        ("part", old[300_000..700_000].to_vec()),
+        ("small", old[..5000].to_vec()),
+    ] {
+        fs::write(source.path().join(name), contents).unwrap();
+    }
+    let sparse = File::create(source.path().join("sparse")).unwrap();
+    sparse.write_all_at(&old[..200_000], 1 << 20).unwrap();
+    sparse.set_len(3 << 20).unwrap();
+    for (volumes, compress, chunk) in [(1, "none", "4K"), (3, "zstd", "16K"), (1, "zstd", "128K")] {
+        let options = [
+            "--dedup",
+            "chunks",
+            "--compress",
+            compress,
+            "--chunk",
+            chunk,
+        ];
+        let packed = Packed::with(python, source.path(), volumes, &options);
+        packed.compare();
+        let info = packed.dgfs("info", &["--json".as_ref()]);
+        let info: serde_json::Value = serde_json::from_slice(&info).unwrap();
+        assert!(info["shared_chunks"].as_u64() > Some(2), "{info}");
+        for name in ["new", "old", "part", "small", "sparse"] {
+            let contents = fs::read(source.path().join(name)).unwrap();
+            assert!(packed.cat(name) == contents, "{name}");
+        }
+    }
+}
+
 /// Chunks that files share, frames of several codecs, extents in another order: more than one packing makes of a small tree.
 #[test]
 fn an_image_with_shared_chunks_reads_alike() {

@@ -10,8 +10,8 @@
 )]
 
 use dgfs::build::{
-    BuildOptions, Builder, Compression, Contents, LogObserver, NewEntry, Observer, Phase, Progress,
-    Report,
+    BuildOptions, Builder, Compression, Contents, Dedup, LogObserver, NewEntry, Observer, Phase,
+    Progress, Report,
 };
 use dgfs::entry::{Kind, Metadata, Timestamp};
 use dgfs::format::Uuid;
@@ -304,6 +304,30 @@ fn compressed() -> BuildOptions {
     }
 }
 
+/// Files that have parts in common.
+fn versions() -> Model {
+    let file = |contents: Vec<u8>| (Metadata::new(Kind::File, 0o644), contents);
+    let numbers = (0..6000u64).map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29));
+    let noise: Vec<u8> = numbers.flat_map(|n| (n ^ n >> 17).to_le_bytes()).collect();
+    let text = "one line of many\n".repeat(2000).into_bytes();
+    let old = [&noise[..30_000], &text, &vec![0; 40_000], &noise[30_000..]].concat();
+    Model::from([
+        ("copy".to_owned(), file(old.clone())),
+        ("new".to_owned(), file([b"a new line\n", &old[..]].concat())),
+        ("old".to_owned(), file(old.clone())),
+        ("part".to_owned(), file(old[10_000..50_000].to_vec())),
+        ("small".to_owned(), file(old[..4096].to_vec())),
+    ])
+}
+
+fn cut() -> BuildOptions {
+    BuildOptions {
+        dedup: Dedup::Chunks,
+        chunk_shift: 12,
+        ..compressed()
+    }
+}
+
 fn golden(version: &str, name: &str) -> PathBuf {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
     data.join(version).join(name)
@@ -313,14 +337,15 @@ fn golden(version: &str, name: &str) -> PathBuf {
 /// wrong; if it was meant, every old image must still be read: keep the old fixtures, add new ones.
 #[test]
 fn the_golden_images_keep_their_bytes() {
-    for (name, model, options) in [
-        ("small.dgfs", small_tree(), raw()),
-        ("compressed.dgfs", records(), compressed()),
+    for (version, name, model, options) in [
+        ("v1.2", "small.dgfs", small_tree(), raw()),
+        ("v1.2", "compressed.dgfs", records(), compressed()),
+        ("v1.3", "cut.dgfs", versions(), cut()),
     ] {
         let scratch = tempfile::tempdir().unwrap();
         let index = scratch.path().join(name);
         build(&model, &index, options).unwrap();
-        let kept = golden("v1.2", name);
+        let kept = golden(version, name);
         for (path, kept) in [
             (&index, &kept),
             (
@@ -357,6 +382,10 @@ fn images_of_every_version_are_read() {
         "there should be a dictionary"
     );
     check(&image, &records());
+    let cut = Image::open(golden("v1.3", "cut.dgfs")).unwrap();
+    assert_eq!(cut.header().version_minor, 3);
+    assert!(cut.header().shared_chunks > 10, "{:?}", cut.header());
+    check(&cut, &versions());
     let place = |name: &[u8]| image.lookup(name).unwrap().unwrap().extent;
     assert_eq!(place(b"copy"), place(b"original"));
 }

@@ -18,6 +18,7 @@ use std::fs;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 fn mounted_with(scene: &Scene, options: &MountOptions) -> Mounted {
@@ -85,6 +86,36 @@ fn a_cold_file_costs_a_lookup_and_a_read_and_then_nothing() {
         assert_eq!(cold.total(), 2, "nothing comes more than once a mount");
         assert_eq!(mounted.image().counters().data_reads - data_reads, 1);
         assert_eq!(requests(&mounted, || read(number)).total(), 0);
+    }
+}
+
+#[test]
+fn files_that_share_chunks_are_read_in_any_order() {
+    needs_mount!("files_that_share_chunks_are_read_in_any_order");
+    let numbers = (0..800_000u32).map(|n| n.wrapping_mul(2_654_435_761));
+    let mut old: Vec<u8> = numbers.flat_map(|n| (n ^ n >> 15).to_le_bytes()).collect();
+    old.extend(b"one line of many\n".repeat(60_000));
+    let new = [b"in front", &old[..]].concat();
+    let scene = Scene::new(|root| {
+        fs::write(root.join("new"), &new).unwrap();
+        fs::write(root.join("old"), &old).unwrap();
+    });
+    let packed = Command::new(mounting::DGFS)
+        .args(["pack", "-q", "--force", "--dedup", "chunks"])
+        .args([scene.tree(), scene.image()])
+        .status();
+    assert!(packed.unwrap().success());
+    let _mounted = mounted(&scene);
+    for (name, contents) in [("old", &old), ("new", &new)] {
+        let path = scene.mount_point().join(name);
+        let file = fs::File::open(&path).unwrap();
+        let mut part = vec![0; 5000];
+        for n in (0..200).rev() {
+            let at = n * (contents.len() - part.len()) / 200;
+            file.read_exact_at(&mut part, at as u64).unwrap();
+            assert!(part == contents[at..at + part.len()], "{name} at {at}");
+        }
+        assert!(fs::read(&path).unwrap() == *contents, "{name}");
     }
 }
 

@@ -1,11 +1,12 @@
 //! Builds an image from entries in any order.
 
 use super::compression;
-use super::contents::ContentOptions;
+use super::contents::{ContentOptions, Cutter, Cutting};
 use super::dictionaries::SampleSource;
 use super::identity;
 use super::index::IndexWriter;
-use super::options::{BuildOptions, Compression, Observer, Phase, Progress, Report, report};
+use super::known_chunks::KnownChunks;
+use super::options::{BuildOptions, Compression, Dedup, Observer, Phase, Progress, Report, report};
 use super::output::Output;
 use super::packing::Packing;
 use super::plan::{Plan, Totals};
@@ -280,6 +281,7 @@ impl Builder {
             memory: self.options.memory / 4,
             strict: self.options.strict,
             codecs: codecs.map(Arc::new),
+            cutting: cutting(&self.options, &self.scratch_dir),
         };
         let storing = Storing {
             options: &self.options,
@@ -362,6 +364,17 @@ fn plan(
     let memory = options.memory / 8;
     let plan = Plan::compute(sorted, scratch_dir, memory, &mut repeated, &mut seen)?;
     Ok((plan, problems))
+}
+
+/// How contents are cut by content, if chunks are to be shared.
+fn cutting(options: &BuildOptions, scratch_dir: &Path) -> Option<Cutting> {
+    match options.dedup {
+        Dedup::None | Dedup::Files => None,
+        Dedup::Chunks => Some(Cutting {
+            cutter: Cutter::new(options.chunk_shift),
+            known: Arc::new(KnownChunks::new(scratch_dir, options.memory / 8)),
+        }),
+    }
 }
 
 /// Volumes for files that come to `totals`.

@@ -67,8 +67,10 @@ impl Prepared {
             .codec
             .and_then(|codec| self.notes.get_mut(codec as usize));
         if let Some(note) = note {
+            // Of chunks that were stored before, the file that stored them has been counted.
+            let data = placed.size - placed.shared_chunks.data_bytes.min(placed.size);
             note.files += 1;
-            note.data_bytes = note.data_bytes.saturating_add(placed.size);
+            note.data_bytes = note.data_bytes.saturating_add(data);
             note.stored_bytes = note.stored_bytes.saturating_add(placed.stored);
         }
     }

@@ -3,13 +3,21 @@
 use std::path::Path;
 
 use super::contents::Digest;
+use super::cut_file::SharedChunks;
 use super::volumes::{Placed, default_stored_length};
 use crate::Result;
+use crate::format::cut::Cut;
 use crate::sort::{Key, SpillingTable};
 
 /// Low bits of a number in the table that tell the codec; the others tell how many bytes were saved. Were these
 /// 2^56 or more, by zeros that are not stored, the file is not remembered.
 const CODEC_BITS: u32 = 8;
+
+/// Set in the position of a file that is cut by content; there is no codec then, but the way it is cut.
+const IS_CUT: u64 = 1 << 63;
+
+/// Low bits that tell the way a file is cut; the others tell how many bytes were saved.
+const CUT_BITS: u32 = 14;
 
 /// Stands for no codec: images have fewer.
 const NO_CODEC: u64 = (1 << CODEC_BITS) - 1;
@@ -38,14 +46,25 @@ impl Duplicates {
         }
         let found = self.table.get(&key(digest, size))?;
         Ok(found.map(|[position, rest]| {
-            let (saved, codec) = (rest >> CODEC_BITS, rest & NO_CODEC);
+            let (saved, codec, cut) = if position & IS_CUT == 0 {
+                (rest >> CODEC_BITS, rest & NO_CODEC, None)
+            } else {
+                let cut = Cut::from_column(rest & ((1 << CUT_BITS) - 1));
+                (rest >> CUT_BITS, NO_CODEC, cut.ok().flatten())
+            };
+            let default = match cut {
+                Some(cut) => cut.default_stored_length(size),
+                None => default_stored_length(size, self.chunk_shift),
+            };
             Placed {
-                position,
+                position: position & !IS_CUT,
                 size,
                 holes: None,
-                stored: default_stored_length(size, self.chunk_shift).saturating_sub(saved),
+                stored: default.saturating_sub(saved),
                 saved,
                 codec: u32::try_from(codec).ok().filter(|_| codec != NO_CODEC),
+                cut,
+                shared_chunks: SharedChunks::default(),
                 shared: true,
             }
         }))
@@ -53,12 +72,15 @@ impl Duplicates {
 
     /// Contents with this digest, which are new, have been stored.
     pub fn add(&mut self, digest: &Digest, placed: &Placed) -> Result<()> {
-        let codec = placed.codec.map_or(NO_CODEC, u64::from);
-        let fits = placed.saved >> (64 - CODEC_BITS) == 0 && codec <= NO_CODEC;
+        let (bits, rest, is_cut) = match placed.cut {
+            None => (CODEC_BITS, placed.codec.map_or(NO_CODEC, u64::from), 0),
+            Some(cut) => (CUT_BITS, cut.column(), IS_CUT),
+        };
+        let fits = placed.saved >> (64 - bits) == 0 && rest >> bits == 0;
         if placed.stored == 0 || !fits {
             return Ok(());
         }
-        let value = [placed.position, placed.saved << CODEC_BITS | codec];
+        let value = [placed.position | is_cut, placed.saved << bits | rest];
         self.table.insert(key(digest, placed.size), value)
     }
 }

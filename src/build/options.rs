@@ -52,6 +52,8 @@ pub enum Dedup {
     /// Contents that are equal as a whole; bytes in holes do not count.
     #[default]
     Files,
+    /// These, and equal chunks of files that are larger than one, which are cut by content for that.
+    Chunks,
 }
 
 /// Which dictionaries compressed contents get.

@@ -145,6 +145,9 @@ impl Packing<'_, '_> {
             return Ok(primary);
         };
         self.compression.count(&placed);
+        let shared = placed.shared_chunks;
+        self.index
+            .count_shared_chunks(shared.chunks, shared.stored_bytes);
         primary.size = placed.size;
         if let Some(holes) = placed.holes {
             primary.size = holes.size();
@@ -158,7 +161,7 @@ impl Packing<'_, '_> {
             stored: placed.stored,
             saved: placed.saved,
             codec: placed.codec,
-            cut: None,
+            cut: placed.cut,
             usage: if placed.shared {
                 Usage::Shared
             } else {

@@ -31,7 +31,7 @@ impl Storing<'_> {
     ) -> Result<()> {
         let mut duplicates = match self.options.dedup {
             Dedup::None => None,
-            Dedup::Files => Some(Duplicates::new(
+            Dedup::Files | Dedup::Chunks => Some(Duplicates::new(
                 self.scratch_dir,
                 self.options.memory / 8,
                 self.options.chunk_shift,

@@ -9,6 +9,7 @@
 use blake3::Hasher;
 
 use crate::format::checksum::crc_append;
+use crate::format::cut::Cut;
 use crate::format::extent::{Chunk, Shape};
 use crate::format::holes::HoleMap;
 use crate::format::volume::{Identity, Layout, Span, encode_header, encode_trailer};
@@ -16,8 +17,10 @@ use crate::format::{MAX_VOLUMES, PAGE_BYTES, PAGE_SIZE, Uuid};
 use crate::{Error, ErrorKind, Result, image};
 
 use super::chunk_table::ChunkTable;
+use super::cut_file::{CutFileWriter, SharedChunks};
 use super::output::Output;
 use super::preallocate::preallocate;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Bytes collected before a write, and the alignment of all writes but the last: hard disks and
@@ -43,6 +46,10 @@ pub struct Placed {
     pub saved: u64,
     /// The codec of the frames among its chunks, if there are any.
     pub codec: Option<u32>,
+    /// How its chunks are found if it is cut by content.
+    pub cut: Option<Cut>,
+    /// Those of its chunks that were stored before.
+    pub shared_chunks: SharedChunks,
     /// Whether the extent was stored for a file before.
     pub shared: bool,
 }
@@ -238,8 +245,15 @@ impl VolumeSet {
         })
     }
 
-    /// A file of `size` bytes is not stored, or one that was begun has been dropped: what is left is
-    /// spread anew.
+    /// Begins a file of about `size` bytes that is cut by content, in chunks of `1 << average_shift` bytes on the
+    /// average. Dropped before [`CutFileWriter::finish`], it leaves no trace.
+    pub fn begin_cut_file(&mut self, size: u64, average_shift: u32) -> Result<CutFileWriter<'_>> {
+        self.choose_volume(size)?;
+        Ok(CutFileWriter::new(&mut self.current, average_shift))
+    }
+
+    /// A file of `size` bytes is not stored, or one that was begun has been dropped or took less than it might: what
+    /// is left is spread anew.
     pub fn leave_out(&mut self, size: u64) {
         let length = default_stored_length(size, self.chunk_shift);
         self.remaining = self.remaining.saturating_sub(length);
@@ -389,15 +403,14 @@ impl FileWriter<'_> {
 impl Drop for FileWriter<'_> {
     fn drop(&mut self) {
         if !self.finished {
-            self.volume.rewind(self.start);
-            self.volume.digest = self.digest_before.take();
+            self.volume.rewind(self.start, self.digest_before.take());
         }
     }
 }
 
 /// One volume while it is filled.
 #[derive(Debug)]
-struct VolumeWriter {
+pub(super) struct VolumeWriter {
     output: Output,
     identity: Identity,
     /// Position of the file's first byte.
@@ -423,15 +436,24 @@ impl VolumeWriter {
         }
     }
 
-    fn offset(&self) -> u64 {
+    pub(super) fn path(&self) -> &Path {
+        self.output.path()
+    }
+
+    /// The digest of the extents so far, if it is taken.
+    pub(super) fn digest(&self) -> Option<Box<Hasher>> {
+        self.digest.clone()
+    }
+
+    pub(super) fn offset(&self) -> u64 {
         self.buffer_at + self.buffer.len() as u64
     }
 
-    fn position(&self, offset: u64) -> u64 {
+    pub(super) fn position(&self, offset: u64) -> u64 {
         self.base + offset
     }
 
-    fn placed(&self, start: u64, size: u64, saved: u64) -> Placed {
+    pub(super) fn placed(&self, start: u64, size: u64, saved: u64) -> Placed {
         Placed {
             position: self.position(start),
             size,
@@ -439,11 +461,13 @@ impl VolumeWriter {
             stored: self.offset() - start,
             saved,
             codec: None,
+            cut: None,
+            shared_chunks: SharedChunks::default(),
             shared: false,
         }
     }
 
-    fn append(&mut self, mut bytes: &[u8]) -> Result<()> {
+    pub(super) fn append(&mut self, mut bytes: &[u8]) -> Result<()> {
         if let Some(digest) = &mut self.digest {
             digest.update(bytes);
         }
@@ -483,8 +507,9 @@ impl VolumeWriter {
         Ok(())
     }
 
-    /// Forgets everything behind byte `offset` of the file.
-    fn rewind(&mut self, offset: u64) {
+    /// Forgets everything behind byte `offset` of the file; `digest` is that of the extents before.
+    pub(super) fn rewind(&mut self, offset: u64, digest: Option<Box<Hasher>>) {
+        self.digest = digest;
         if let Some(keep) = offset.checked_sub(self.buffer_at) {
             self.buffer.truncate(in_memory(keep));
         } else {

@@ -34,6 +34,8 @@ struct Info {
     stored_bytes: u64,
     duplicate_files: u64,
     duplicate_bytes: u64,
+    shared_chunks: u64,
+    shared_chunk_bytes: u64,
     index_bytes: u64,
     index_bytes_per_entry: f64,
     leaf_pages: u64,
@@ -135,6 +137,8 @@ impl Info {
             stored_bytes: header.stored_bytes,
             duplicate_files: header.shared_files,
             duplicate_bytes: header.shared_bytes,
+            shared_chunks: header.shared_chunks,
+            shared_chunk_bytes: header.shared_chunk_bytes,
             index_bytes: header.index_length,
             index_bytes_per_entry: (per_entry * 1000.0).round() / 1000.0,
             leaf_pages: header.leaf_pages,
@@ -175,6 +179,15 @@ impl Info {
                 format!(
                     "{} files, which would have taken {} bytes",
                     self.duplicate_files, self.duplicate_bytes
+                ),
+            )?;
+        }
+        if self.shared_chunks > 0 {
+            row(
+                "shared",
+                format!(
+                    "{} chunks, which would have taken {} bytes",
+                    self.shared_chunks, self.shared_chunk_bytes
                 ),
             )?;
         }

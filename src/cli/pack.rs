@@ -55,8 +55,8 @@ pub(super) struct Args {
     /// Identity of the image; random by default. The same tree with the same one gives the same bytes.
     #[arg(long, value_name = "UUID", value_parser = image::parse_uuid)]
     uuid: Option<dgfs::format::Uuid>,
-    /// What is stored once although several files have it: nothing but hard links, or equal contents
-    /// of whole files.
+    /// What is stored once although several files have it: nothing but hard links, equal contents of whole files, or
+    /// these and equal parts of files larger than a chunk, which are cut by content for that.
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = DedupArg::Files)]
     dedup: DedupArg,
     /// Order of contents in the volumes: `path`, `similarity` to have files of one extension and name together, or
@@ -163,6 +163,8 @@ enum DedupArg {
     None,
     /// Equal contents of whole files.
     Files,
+    /// These, and equal chunks of large files.
+    Chunks,
 }
 
 /// Packs and prints a summary.
@@ -178,6 +180,7 @@ pub(super) fn run(args: &Args, quiet: bool) -> Result<ExitCode> {
         dedup: match args.dedup {
             DedupArg::None => Dedup::None,
             DedupArg::Files => Dedup::Files,
+            DedupArg::Chunks => Dedup::Chunks,
         },
         order: args.order.clone(),
         index_copy: !args.no_index_copy,
@@ -371,6 +374,8 @@ fn print_json(image: &Path, report: &Report) -> Result<()> {
         "stored_bytes": header.stored_bytes,
         "duplicate_files": header.shared_files,
         "duplicate_bytes": header.shared_bytes,
+        "shared_chunks": header.shared_chunks,
+        "shared_chunk_bytes": header.shared_chunk_bytes,
         "volume_bytes": report.volume_bytes,
         "index_bytes": header.index_length,
         "index_bytes_per_entry": report.index_bytes_per_entry(),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use dgfs::Result;
 use dgfs::entry::Kind;
-use dgfs::read::{Image, Node};
+use dgfs::read::{ChunkCounts, Image, Node};
 use rustix::fs::{major, minor};
 use serde::Serialize;
 
@@ -53,6 +53,9 @@ struct Contents {
     stored_bytes: u64,
     volume: usize,
     offset: u64,
+    /// Of a file that is cut by content, if its volumes can be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chunks: Option<ChunkCounts>,
 }
 
 impl Contents {
@@ -68,13 +71,18 @@ impl Contents {
             stored_bytes: node.extent.stored,
             volume,
             offset: position.checked_sub(volumes.get(volume)?.start)?,
+            chunks: image.chunk_counts(node).ok().flatten(),
         })
     }
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let image = args.image.open_index()?;
+    let mut image = args.image.open_index()?;
     let node = find(&image, &args.path)?;
+    if node.extent.cut.is_some() {
+        // Its table says more, if its volumes are there.
+        image = args.image.open().unwrap_or(image);
+    }
     let path = inner_path(&args.path);
     let path: &[u8] = if path.is_empty() { b"." } else { &path };
     let mut output = Output::new();
@@ -154,6 +162,15 @@ fn print(image: &Image, path: &[u8], node: &Node, output: &mut Output) -> Result
                 contents.stored_bytes, contents.offset, contents.volume
             ),
         )?;
+        if let Some(chunks) = contents.chunks {
+            row(
+                "chunks",
+                format!(
+                    "{}, {} of them shared, which would have taken {} bytes",
+                    chunks.chunks, chunks.shared, chunks.shared_bytes
+                ),
+            )?;
+        }
     }
     for (name, value) in image.xattrs(node)? {
         row("xattr", format!("{}={}", Escaped(&name), Escaped(&value)))?;

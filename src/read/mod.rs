@@ -30,6 +30,7 @@ mod verify;
 
 pub use ahead::ReadAhead;
 pub use codecs::CodecInfo;
+pub use cut::ChunkCounts;
 pub use decode_ahead::Decoders;
 pub use files::{Purpose, ReadAt};
 pub use listing::{Listed, WalkVisit};

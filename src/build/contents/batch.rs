@@ -252,8 +252,15 @@ impl<T> Batch<T> {
                 let to = self.storage.space(0, piece.length);
                 let length = piece.large.read_piece(to, piece.offset);
                 let codec = piece.large.codec;
-                piece.read =
-                    length.map(|length| self.storage.read(0, length, false, codec, compressor));
+                // A chunk may begin in one piece and end in another.
+                let is_cut = sources.cuts(piece.large.length()).is_some();
+                piece.read = length.map(|length| {
+                    if is_cut {
+                        Read::plain(0, length)
+                    } else {
+                        self.storage.read(0, length, false, codec, compressor)
+                    }
+                });
             }
             return;
         }
@@ -328,10 +335,10 @@ impl<T> Batch<T> {
                         .codec_of(name.unwrap_or(&[]), self.storage.contents(start, length));
                     let single = length <= chunk;
                     let storage = &mut self.storage;
-                    Outcome::Read {
-                        read: storage.read(start, length, single, codec, compressor),
-                        changed,
-                    }
+                    let cut = storage.read_cut(start, length, codec, compressor);
+                    let read = cut
+                        .unwrap_or_else(|| storage.read(start, length, single, codec, compressor));
+                    Outcome::Read { read, changed }
                 }
                 Err(error) => Outcome::Failed(error),
             };

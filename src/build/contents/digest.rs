@@ -5,6 +5,9 @@ use blake3::Hasher;
 /// What the hasher of digests of pieces is for: these digests differ from those of any contents.
 const PIECES: &str = "dgfs 2026-11-21 digest of the pieces of a file";
 
+/// The same for files that are cut by content.
+const CHUNKS: &str = "dgfs 2026-11-21 digest of the chunks of a file";
+
 /// The digest (BLAKE3) of some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Digest([u8; 32]);
@@ -66,5 +69,25 @@ impl PieceDigests {
             1 => first,
             _ => Digest(*self.rest.finalize().as_bytes()),
         })
+    }
+}
+
+/// The digest of a file that is cut by content: one of the digests of its chunks. Equal contents are cut alike.
+#[derive(Debug)]
+pub(super) struct ChunkDigests(Hasher);
+
+impl ChunkDigests {
+    pub(super) fn new() -> Self {
+        Self(Hasher::new_derive_key(CHUNKS))
+    }
+
+    /// Adds the next chunk.
+    pub(super) fn push(&mut self, digest: &Digest) {
+        self.0.update(&digest.0);
+    }
+
+    /// The digest of all chunks.
+    pub(super) fn finish(&self) -> Digest {
+        Digest(*self.0.finalize().as_bytes())
     }
 }

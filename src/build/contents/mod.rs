@@ -7,6 +7,8 @@
 //!   in pieces, which are batches of their own ([`large`]);
 //! - each worker compresses what it has read ([`compress`]);
 //! - they take digests of it ([`digest`]), if files with equal contents are to share them;
+//! - if files are to share chunks, those larger than one are cut by content ([`cutter`], [`cutting`]): by the worker that
+//!   has all of a file, or by the storing thread, which has chunks of pieces prepared by further threads;
 //! - [`store_contents`] receives the batches in the order in which they were filled ([`pipeline`]),
 //!   appends the contents to the volumes and hands every entry back with its place.
 //!
@@ -15,6 +17,9 @@
 
 mod batch;
 mod compress;
+mod cut_store;
+mod cutter;
+mod cutting;
 mod digest;
 mod large;
 mod pipeline;
@@ -23,6 +28,8 @@ mod reading;
 mod source;
 
 pub use compress::Codecs;
+pub(in crate::build) use cutter::Cutter;
+pub use cutting::Cutting;
 pub use digest::Digest;
 pub use pipeline::{ContentOptions, Receiver, store_contents};
 pub use planned::Planned;

@@ -13,9 +13,11 @@ use rustix::io::Errno;
 
 use super::batch::{Batch, ENTRY_MEMORY, Intake, Outcome, batch_bytes, files_ahead, not_read};
 use super::compress::{Codecs, Compressor};
+use super::cut_store::CutStore;
+use super::cutting::Cutting;
 use super::digest::{Digest, PieceDigests};
 use super::large::Large;
-use super::reading::{Read, Sources};
+use super::reading::{Read, Sources, Storage};
 use super::source::{Entries, OpenFile, Work};
 use crate::build::duplicates::Duplicates;
 use crate::build::volumes::{Placed, StoredChunk, VolumeSet};
@@ -39,6 +41,8 @@ pub struct ContentOptions {
     pub strict: bool,
     /// What contents are compressed with, if they are.
     pub codecs: Option<Arc<Codecs>>,
+    /// How files larger than a chunk are cut by content, if they are.
+    pub cutting: Option<Cutting>,
 }
 
 /// Takes what [`store_contents`] is done with.
@@ -80,7 +84,12 @@ where
     // Frames take as much as contents at most.
     let buffers = 1 + usize::from(options.codecs.is_some());
     let tables = options.codecs.as_deref().map_or(0, Codecs::memory);
-    let memory = options.memory.saturating_sub(tables);
+    let mut memory = options.memory.saturating_sub(tables);
+    let mut cut_memory = 0;
+    if options.cutting.is_some() {
+        cut_memory = memory / 4;
+        memory -= cut_memory;
+    }
     let batches = memory / (buffers * batch_bytes(chunk_shift) + ENTRY_MEMORY);
     let batches = batches.min(BATCHES * openers.len()).max(2);
     let shared = Shared::new(batches);
@@ -90,8 +99,10 @@ where
         files_ahead: files_ahead(openers.len(), descriptors::limit()),
         codecs: options.codecs,
         digests: duplicates.is_some(),
+        cutting: options.cutting,
     };
     let intake = Mutex::new(Intake::new(entries));
+    let threads = openers.len();
     thread::scope(|scope| {
         // Also if something panics here: else the scope would wait for workers that wait for it.
         let _stopping = Stopping(&shared);
@@ -105,6 +116,8 @@ where
             });
         }
         let mut store = Store {
+            cut: CutStore::new(scope, &sources, threads, cut_memory),
+            sources: &sources,
             shared: &shared,
             root: &options.root,
             volumes,
@@ -258,7 +271,9 @@ impl<T> Drop for Stopping<'_, T> {
 }
 
 /// The storing thread.
-struct Store<'a, T> {
+struct Store<'a, 'scope, 'env, T> {
+    cut: CutStore<'scope, 'env>,
+    sources: &'a Sources,
     shared: &'a Shared<T>,
     root: &'a Path,
     volumes: &'a mut VolumeSet,
@@ -268,7 +283,7 @@ struct Store<'a, T> {
     number: u64,
 }
 
-impl<T> Store<'_, T> {
+impl<T> Store<'_, '_, '_, T> {
     fn run<E: Entries<Entry = T>>(&mut self) -> Result<()> {
         loop {
             let mut batch = self.next()?;
@@ -312,14 +327,23 @@ impl<T> Store<'_, T> {
                     self.volumes.leave_out(placed.size);
                     placed
                 } else {
-                    let placed = store_whole(self.volumes, batch, &read)?;
+                    let placed = match self.sources.cutting.as_ref().filter(|_| read.is_cut()) {
+                        Some(cutting) => {
+                            self.cut
+                                .store_whole(self.volumes, &batch.storage, &read, cutting)?
+                        }
+                        None => store_whole(self.volumes, batch, &read)?,
+                    };
                     self.remember(read.digest, &placed)?;
                     placed
                 };
                 (Ok(placed), changed)
             }
             Outcome::Large(large) => {
-                let placed = self.store_large(&large)?;
+                let placed = match self.sources.cuts(large.length()) {
+                    Some(cutting) => self.store_large_cut(&large, cutting)?,
+                    None => self.store_large(&large)?,
+                };
                 let changed = placed.as_ref().is_ok_and(|p| large.changed(p.size));
                 (placed, changed)
             }
@@ -383,48 +407,25 @@ impl<T> Store<'_, T> {
     /// large file that has its length in common with another.
     fn store_large(&mut self, large: &Large) -> Result<Result<Placed>> {
         let mut file = self.volumes.begin_file(large.length())?;
-        let (mut failed, mut codec) = (None, None);
+        let mut codec = None;
         let mut digests = PieceDigests::new();
-        let mut size = 0;
-        while large.length() > 0 {
-            let batch = self.shared.full_batch(self.number);
-            self.number += 1;
-            let mut batch = batch.ok_or_else(died)?;
-            let Some(mut piece) = batch.piece.take() else {
-                return Err(died());
-            };
-            if !large.abandoned.load(Ordering::Relaxed) {
-                if piece.is_short() {
-                    large.abandoned.store(true, Ordering::Relaxed);
-                }
-                match std::mem::replace(&mut piece.read, Err(not_read())) {
-                    Ok(read) => {
-                        // One that the file has not reached is no piece of it.
-                        if read.length > 0 {
-                            digests.push(read.digest);
-                        }
-                        size += read.length as u64;
-                        let (chunks, of_frames) = batch.storage.chunks(&read);
-                        codec = codec.or(of_frames);
-                        for chunk in chunks {
-                            file.chunk(&chunk)?;
-                        }
-                        self.receiver.progress(read.length as u64);
-                    }
-                    Err(error) => {
-                        large.abandoned.store(true, Ordering::Relaxed);
-                        failed = Some(error);
-                    }
-                }
+        let from = (self.shared, &mut self.number);
+        let read = pieces(from, large, self.receiver, &mut |storage, read| {
+            // One that the file has not reached is no piece of it.
+            if read.length > 0 {
+                digests.push(read.digest);
             }
-            self.shared.give_back(batch);
-            if piece.last {
-                break;
+            let (chunks, of_frames) = storage.chunks(read);
+            codec = codec.or(of_frames);
+            for chunk in chunks {
+                file.chunk(&chunk)?;
             }
-        }
-        if let Some(error) = failed {
-            return Ok(Err(error));
-        }
+            Ok(())
+        })?;
+        let size = match read {
+            Ok(size) => size,
+            Err(error) => return Ok(Err(error)),
+        };
         let digest = digests.finish();
         let known = match (&mut self.duplicates, digest) {
             (Some(duplicates), Some(digest)) => duplicates.find(&digest, size)?,
@@ -443,6 +444,83 @@ impl<T> Store<'_, T> {
         placed.holes.clone_from(&large.holes);
         Ok(Ok(placed))
     }
+
+    /// As [`Self::store_large`], of a file that is cut by content.
+    fn store_large_cut(&mut self, large: &Large, cutting: &Cutting) -> Result<Result<Placed>> {
+        let average = cutting.cutter.average_shift();
+        let mut file = self.volumes.begin_cut_file(large.length(), average)?;
+        let mut chunks = self.cut.begin(large.codec, cutting);
+        let from = (self.shared, &mut self.number);
+        let read = pieces(from, large, self.receiver, &mut |storage, read| {
+            chunks.push(storage.contents(0, read.length), &mut file)
+        })?;
+        let size = match read {
+            Ok(size) => size,
+            Err(error) => {
+                chunks.abandon()?;
+                cutting.take_back(&file);
+                return Ok(Err(error));
+            }
+        };
+        let digest = chunks.finish(&mut file)?;
+        let known = match &mut self.duplicates {
+            Some(duplicates) => duplicates.find(&digest, size)?,
+            None => None,
+        };
+        let mut placed = if let Some(placed) = known {
+            cutting.take_back(&file);
+            drop(file);
+            placed
+        } else {
+            let placed = file.finish()?;
+            self.remember(Some(digest), &placed)?;
+            placed
+        };
+        self.volumes.leave_out(0);
+        placed.holes.clone_from(&large.holes);
+        Ok(Ok(placed))
+    }
+}
+
+/// Hands the pieces of `large`, which are the next batches `from` the workers, to `take`. Returns how many bytes there
+/// were, or why the file could not be read to its end; what is left of it is passed over then.
+fn pieces<T>(
+    (shared, number): (&Shared<T>, &mut u64),
+    large: &Large,
+    receiver: &mut dyn Receiver<T>,
+    take: &mut dyn FnMut(&Storage, &Read) -> Result<()>,
+) -> Result<Result<u64>> {
+    let mut failed = None;
+    let mut size = 0;
+    while large.length() > 0 {
+        let batch = shared.full_batch(*number);
+        *number += 1;
+        let mut batch = batch.ok_or_else(died)?;
+        let Some(mut piece) = batch.piece.take() else {
+            return Err(died());
+        };
+        if !large.abandoned.load(Ordering::Relaxed) {
+            if piece.is_short() {
+                large.abandoned.store(true, Ordering::Relaxed);
+            }
+            match std::mem::replace(&mut piece.read, Err(not_read())) {
+                Ok(read) => {
+                    size += read.length as u64;
+                    take(&batch.storage, &read)?;
+                    receiver.progress(read.length as u64);
+                }
+                Err(error) => {
+                    large.abandoned.store(true, Ordering::Relaxed);
+                    failed = Some(error);
+                }
+            }
+        }
+        shared.give_back(batch);
+        if piece.last {
+            break;
+        }
+    }
+    Ok(failed.map_or(Ok(size), Err))
 }
 
 /// What the system lacks to read any file, if that is the cause.

@@ -11,7 +11,8 @@ use rustix::fs::{Advice, fadvise, fstat};
 use rustix::io::{ReadWriteFlags, preadv2};
 
 use super::compress::{Codecs, Compressor};
-use super::digest::Digest;
+use super::cutting::{CutPiece, Cutting};
+use super::digest::{ChunkDigests, Digest};
 use super::source::OpenFile;
 use crate::build::volumes::StoredChunk;
 use crate::entry::Timestamp;
@@ -31,9 +32,17 @@ pub(super) struct Sources {
     pub(super) codecs: Option<Arc<Codecs>>,
     /// Whether digests of contents are taken, by which equal ones are found.
     pub(super) digests: bool,
+    /// How files larger than a chunk are cut by content, if they are.
+    pub(super) cutting: Option<Cutting>,
 }
 
 impl Sources {
+    /// How `length` bytes of data are cut by content, if they are.
+    pub(super) fn cuts(&self, length: u64) -> Option<&Cutting> {
+        let cutting = self.cutting.as_ref();
+        cutting.filter(|_| length > 1 << self.chunk_shift)
+    }
+
     /// The codec of a file called `name`.
     pub(super) fn codec_of(&self, name: &[u8]) -> u32 {
         self.codecs
@@ -49,8 +58,10 @@ pub(super) struct Storage {
     /// Frames, one after the other.
     frames: Vec<u8>,
     chunks: Vec<Packed>,
+    cut_pieces: Vec<CutPiece>,
     chunk_shift: u32,
     digests: bool,
+    cutting: Option<Cutting>,
 }
 
 /// How a chunk is to be stored, and the checksum of that.
@@ -67,9 +78,30 @@ pub(super) struct Read {
     start: usize,
     pub(super) length: usize,
     chunks: Range<usize>,
+    /// Its chunks if it is cut by content; then it has none of the others.
+    cut_pieces: Range<usize>,
     codec: u32,
     /// That of all its bytes, if it was asked for.
     pub(super) digest: Option<Digest>,
+}
+
+impl Read {
+    /// Contents that are neither compressed nor known by a digest.
+    pub(super) fn plain(start: usize, length: usize) -> Self {
+        Self {
+            start,
+            length,
+            chunks: 0..0,
+            cut_pieces: 0..0,
+            codec: 0,
+            digest: None,
+        }
+    }
+
+    /// Whether it is cut by content.
+    pub(super) fn is_cut(&self) -> bool {
+        !self.cut_pieces.is_empty()
+    }
 }
 
 impl Storage {
@@ -79,8 +111,10 @@ impl Storage {
             bytes: vec![0; length],
             frames: Vec::new(),
             chunks: Vec::new(),
+            cut_pieces: Vec::new(),
             chunk_shift: sources.chunk_shift,
             digests: sources.digests,
+            cutting: sources.cutting.clone(),
         }
     }
 
@@ -97,6 +131,7 @@ impl Storage {
     pub(super) fn clear(&mut self) {
         self.frames.clear();
         self.chunks.clear();
+        self.cut_pieces.clear();
     }
 
     /// Where contents go that begin at `start`.
@@ -137,9 +172,51 @@ impl Storage {
             start,
             length,
             chunks: first..self.chunks.len(),
+            cut_pieces: 0..0,
             codec,
             digest: self.digests.then(|| Digest::of(contents)),
         }
+    }
+
+    /// Cuts all data of a file, `length` bytes that were put at `start`, by content, if it is to be: more than a chunk.
+    pub(super) fn read_cut(
+        &mut self,
+        start: usize,
+        length: usize,
+        codec: u32,
+        compressor: &mut Compressor<'_>,
+    ) -> Option<Read> {
+        let cutting = self.cutting.as_ref();
+        let cutting = cutting.filter(|_| length > 1 << self.chunk_shift)?;
+        let first = self.cut_pieces.len();
+        let contents = self.bytes.get(start..start + length).unwrap_or(&[]);
+        let into = (&mut self.cut_pieces, &mut self.frames);
+        cutting.cut_all(contents, codec, compressor, into);
+        let mut digests = ChunkDigests::new();
+        for piece in self.cut_pieces.get(first..).unwrap_or(&[]) {
+            digests.push(piece.digest());
+        }
+        Some(Read {
+            cut_pieces: first..self.cut_pieces.len(),
+            codec,
+            digest: Some(digests.finish()),
+            ..Read::plain(start, length)
+        })
+    }
+
+    /// The data of `read`, which is cut by content: each chunk, and what stands for it. The frames of all.
+    pub(super) fn cut_pieces(
+        &self,
+        read: &Read,
+    ) -> (impl Iterator<Item = (&[u8], &CutPiece)>, &[u8], u32) {
+        let mut rest = self.contents(read.start, read.length);
+        let pieces = self.cut_pieces.get(read.cut_pieces.clone()).unwrap_or(&[]);
+        let pieces = pieces.iter().map(move |piece| {
+            let (bytes, behind) = rest.split_at(piece.length().min(rest.len()));
+            rest = behind;
+            (bytes, piece)
+        });
+        (pieces, &self.frames, read.codec)
     }
 
     /// The chunks of `read` as they are to be stored, and the codec of its frames if there are any.
@@ -164,7 +241,7 @@ impl Storage {
     }
 }
 
-fn is_zero(bytes: &[u8]) -> bool {
+pub(super) fn is_zero(bytes: &[u8]) -> bool {
     match bytes.split_first() {
         Some((0, rest)) => bytes.get(..rest.len()) == Some(rest),
         Some(_) => false,

@@ -243,6 +243,7 @@ impl Fixture {
             memory,
             strict,
             codecs: None,
+            cutting: None,
         };
         (list, options)
     }
@@ -579,6 +580,7 @@ fn memory_bounds_what_is_read_ahead() {
             memory,
             strict: true,
             codecs: None,
+            cutting: None,
         },
         &mut receiver,
     )
@@ -609,6 +611,7 @@ fn a_panic_of_a_worker_is_passed_on() {
                 memory: 0,
                 strict: false,
                 codecs: None,
+                cutting: None,
             },
             &mut Collected::default(),
         )
@@ -652,6 +655,7 @@ fn a_lack_of_open_files_ends_the_build() {
                 memory: 0,
                 strict: false,
                 codecs: None,
+                cutting: None,
             },
             &mut Collected::default(),
         );
@@ -668,3 +672,6 @@ fn workers_share_the_open_files() {
     assert_eq!(ahead(1024), [16, 16, 8, 4, 1, 1]);
     assert_eq!(ahead(20), [5, 2, 1, 1, 1, 1]);
 }
+
+#[path = "cut_tests.rs"]
+mod cut;

@@ -93,7 +93,7 @@ impl<'scope, 'env> Reading<'scope, 'env> {
             scratch: Vec::new(),
             contents: Contents::default(),
             last_damaged: None,
-            known: Arc::new(KnownChunks::new()),
+            known: Arc::default(),
         }
     }
 
