@@ -489,6 +489,40 @@ fn hard_links_share_an_inode_and_contents() {
 }
 
 #[test]
+fn zeros_that_are_not_stored_cover_what_was_read_before() {
+    let scratch = tempfile::tempdir().unwrap();
+    let index = scratch.path().join("image.dgfs");
+    let file = Metadata::new(Kind::File, 0o644);
+    let chunk = 1 << raw().chunk_shift;
+    let noise: Vec<u8> = (0..4 * chunk)
+        .map(|n: usize| ((n * 7919) >> 3) as u8 | 1)
+        .collect();
+    let mut mixed = noise.clone();
+    mixed[chunk..3 * chunk].fill(0);
+    let model: Model = [("", Metadata::new(Kind::Directory, 0o755), Vec::new())]
+        .into_iter()
+        .chain([("mixed", file.clone(), mixed), ("noise", file, noise)])
+        .map(|(path, metadata, bytes)| (path.to_owned(), (metadata, bytes)))
+        .collect();
+    for options in [raw(), compressed()] {
+        let _ = std::fs::remove_file(&index);
+        let _ = std::fs::remove_file(scratch.path().join("image.dgfs.data"));
+        build(&model, &index, options).unwrap();
+        let image = Image::open(&index).unwrap();
+        let mut buffer = Vec::new();
+        for name in ["noise", "mixed", "noise", "mixed"] {
+            let node = image.lookup(name.as_bytes()).unwrap().unwrap();
+            let bytes = &model[name].1;
+            // In whole chunks, and so that the first and the last are read in part.
+            for (start, length) in [(0, bytes.len()), (1, bytes.len() - 2)] {
+                let read = image.read_at(&node, start as u64, length, &mut buffer);
+                assert!(read.unwrap() == &bytes[start..start + length], "{name}");
+            }
+        }
+    }
+}
+
+#[test]
 fn what_cannot_be_packed_is_refused_by_name() {
     let scratch = tempfile::tempdir().unwrap();
     let long = "n".repeat(256);
