@@ -201,6 +201,38 @@ fn reads_here_and_there_decode_nothing_else() {
 }
 
 #[test]
+fn files_that_are_cut_by_content_are_decoded_ahead_as_well() {
+    let bytes = &PACKED.1[0];
+    let scene = Scene::new(|root| fs::write(root.join("text"), bytes).unwrap());
+    let (source, at) = (scene.source(), scene.image());
+    dgfs(&[
+        &"pack", &"-q", &"--dedup", &"chunks", &"--chunk", &"16K", &source, &at,
+    ])
+    .fine();
+    for step in [64 << 10, 1 << 20, 100_000] {
+        let decoded_after_half = |threads| {
+            let options = Image::options().cache_bytes(64 << 20);
+            let image = Arc::new(options.open(&at).unwrap());
+            let _decoders = Decoders::start(&image, threads, || ());
+            let node = node(&image, "text");
+            assert!(node.extent.cut.is_some());
+            let mut decoded = 0;
+            let mut scratch = Vec::new();
+            for start in (0..node.size).step_by(step as usize) {
+                let read = image.read_at(&node, start, step as usize, &mut scratch);
+                let end = bytes.len().min((start + step) as usize);
+                assert!(read.unwrap() == &bytes[start as usize..end]);
+                if decoded == 0 && start > node.size / 2 {
+                    decoded = settled(&image);
+                }
+            }
+            decoded
+        };
+        assert!(decoded_after_half(2) > decoded_after_half(0), "{step}");
+    }
+}
+
+#[test]
 fn there_are_no_threads_for_what_is_not_compressed() {
     let scene = Scene::new(|root| fs::write(root.join("text"), text(1 << 20)).unwrap());
     let (source, image) = (scene.source(), scene.image());
