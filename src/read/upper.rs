@@ -38,9 +38,20 @@ impl Image {
         true
     }
 
-    /// Asks the device for the pages with the entries of the upper directories, level by level, as far as a level takes
-    /// few. Waits for all but the last, so it is for a thread of its own.
+    /// Asks for all inner pages, if they are few, as those of 300,000 leaf pages are. Each of the first files would need
+    /// another.
+    fn ask_for_inner_pages(&self) {
+        let header = self.header();
+        let first = header.leaf_pages + 1;
+        if header.inner_pages <= WHOLE {
+            self.ask_for(&(first..first + header.inner_pages));
+        }
+    }
+
+    /// Asks the device for the inner pages, and for those with the entries of the upper directories, level by level, as far
+    /// as a level takes few. Waits for all but the last, so it is for a thread of its own.
     pub fn ask_for_upper_levels(&self) -> Result<()> {
+        self.ask_for_inner_pages();
         self.ask_for_levels(UPPER)
     }
 
@@ -268,6 +279,14 @@ mod tests {
             // The root's own page besides.
             assert!(asked as u64 <= limit + 1, "{asked} pages, {limit} allowed");
         }
+        let (disk, image) = open(&bytes);
+        disk.state.lock().unwrap().known.clear();
+        image.ask_for_inner_pages();
+        let first = image.header().leaf_pages + 1;
+        let inner: HashSet<u64> = (first..first + image.header().inner_pages).collect();
+        assert!(!inner.is_empty());
+        assert_eq!(disk.state.lock().unwrap().known, inner);
+
         let (disk, image) = open(&bytes);
         // The inner page is read.
         image.root().unwrap();
