@@ -80,9 +80,7 @@ impl Prepared {
         for (note, (with, without)) in self.notes.iter_mut().zip(self.measured) {
             let estimate = u128::from(note.stored_bytes) * u128::from(without);
             let estimate = estimate / u128::from(with.max(1));
-            let estimate = u64::try_from(estimate).unwrap_or(u64::MAX);
-            // What does not get shorter is stored as it is.
-            note.plain_bytes = estimate.min(note.data_bytes);
+            note.plain_bytes = u64::try_from(estimate).unwrap_or(u64::MAX);
         }
         Section::of_codecs(&self.stored.codecs, self.stored.dictionaries, &self.notes)
     }
