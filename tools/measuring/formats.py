@@ -275,7 +275,8 @@ class Dgfs(DaemonFormat):
         self.hosts = [Host(self, "data")]
         if self.apart:
             self.hosts.append(Host(self, "index", self.index_device_kind()))
-            self.hosts[1].make(tree.entries * 32 + (4 << 20))
+            # Scratch lies beside the index while it is built: some 100 bytes for each file, for digests of contents.
+            self.hosts[1].make(tree.entries * 256 + (16 << 20))
         self.hosts[0].make(room)
         self.data = os.path.join(self.hosts[0].directory, "image.data")
         self.index = os.path.join(self.hosts[-1].directory, "image")
