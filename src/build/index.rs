@@ -367,11 +367,12 @@ impl<'f> IndexWriter<'f> {
             } else {
                 fits = tried;
             }
-            let is_full = used <= PAGE_SIZE && PAGE_SIZE - used <= slack(wish) << (tries - 1);
+            let is_full =
+                used <= PAGE_SIZE && PAGE_SIZE - used <= slack(wish) << (tries.min(MOST_TRIES) - 1);
             if is_full || (tries >= MOST_TRIES && fits.entries > 0) {
                 break;
             }
-            wish = next_try(fits, too_many);
+            wish = next_try(fits, too_many, tries);
             if fits.entries == most && !flush && most < MAX_LEAF_ENTRIES {
                 // More entries are to come and may still go in.
                 self.guess = wish.max(most + 1);
@@ -391,7 +392,7 @@ impl<'f> IndexWriter<'f> {
                 "an entry does not fit into a page of the index",
             ));
         }
-        self.guess = next_try(fits, Try::TOO_MANY);
+        self.guess = next_try(fits, Try::TOO_MANY, 1);
         self.emit(fits.entries, position)
     }
 
@@ -563,14 +564,17 @@ fn slack(entries: usize) -> usize {
     SLACK.max(entries / SLACK_ENTRIES)
 }
 
-/// The number of entries to try after these tries, as many as should leave half of the slack free.
-fn next_try(fits: Try, too_many: Try) -> usize {
+/// The number of entries to try after so many tries, of which these are the closest: as many as should leave half of the
+/// slack free.
+fn next_try(fits: Try, too_many: Try, tries: usize) -> usize {
     let (few, many) = (fits.entries, too_many.entries);
     let goal = PAGE_SIZE - slack(if few > 0 { few } else { many }) / 2;
     if few == 0 {
         // What a page has only once makes its entries look dearer than those at its end are, by about a 15th.
         let excess = too_many.used.saturating_sub(goal) * many * 16;
-        return many.saturating_sub(excess.div_ceil(too_many.used.max(1) * 15));
+        let step = excess.div_ceil(too_many.used.max(1) * 15);
+        // Entries at the end may take next to nothing, unlike those before them: then the step grows until it is enough.
+        return many.saturating_sub(step << tries.saturating_sub(MOST_TRIES).min(12));
     }
     if many == usize::MAX {
         return few * goal / fits.used.max(1);

@@ -343,3 +343,20 @@ fn every_flipped_byte_of_an_index_is_noticed_or_harmless() {
     let pages = (image.header().leaf_pages + image.header().inner_pages) as usize;
     assert!(errors >= pages * PAGE_SIZE / 11, "only {errors} errors");
 }
+
+#[test]
+fn a_page_is_found_soon_where_the_last_entries_cost_nothing() {
+    // A few bytes too many, however many entries are left out, down to a dozen.
+    let (mut wish, mut tries) = (MAX_LEAF_ENTRIES, 0);
+    while wish > 12 {
+        tries += 1;
+        let too_many = Try {
+            entries: wish,
+            used: PAGE_SIZE + 4,
+        };
+        let next = next_try(Try::NONE, too_many, tries);
+        assert!(next < wish, "{next} after {wish} entries");
+        wish = next;
+    }
+    assert!(tries <= MOST_TRIES + 13, "{tries} tries");
+}
