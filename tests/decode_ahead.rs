@@ -69,6 +69,12 @@ static PACKED: LazyLock<(Scene, [Vec<u8>; 2])> = LazyLock::new(|| {
         // One chunk, which nobody reads ahead.
         fs::write(root.join("small"), text(CHUNK)).unwrap();
     });
+    pack(&scene);
+    (scene, files)
+});
+
+/// Packs a scene in compressed chunks of 16 KiB.
+fn pack(scene: &Scene) {
     let (source, image) = (scene.source(), scene.image());
     dgfs(&[
         &"pack",
@@ -81,8 +87,7 @@ static PACKED: LazyLock<(Scene, [Vec<u8>; 2])> = LazyLock::new(|| {
         &image,
     ])
     .fine();
-    (scene, files)
-});
+}
 
 /// The image, with so much memory for decompressed chunks, and threads that decode ahead.
 fn open(chunk_bytes: usize, threads: usize) -> (Arc<Image>, Decoders) {
@@ -244,18 +249,8 @@ fn there_are_no_threads_for_what_is_not_compressed() {
 #[test]
 fn damage_is_an_error_of_the_reads_that_want_it() {
     let scene = Scene::new(|root| fs::write(root.join("text"), &PACKED.1[0]).unwrap());
-    let (source, image) = (scene.source(), scene.image());
-    dgfs(&[
-        &"pack",
-        &"-q",
-        &"--compress",
-        &"zstd:3",
-        &"--chunk",
-        &"16K",
-        &source,
-        &image,
-    ])
-    .fine();
+    pack(&scene);
+    let image = scene.image();
     let extent = node(&Image::open(&image).unwrap(), "text").extent;
     for part in [3, 7, 8] {
         flip(&scene.volume(), extent.position + extent.stored / 10 * part);
