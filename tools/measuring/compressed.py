@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 
-from . import commands, formats
+from . import commands, formats, solid
 from .cleanup import need_space
 from .commands import Failed, run, timed
 from .questions import SAMPLE, Questions
@@ -176,7 +176,7 @@ def random_files(ask, forms, tree, rounds):
             ratio = value(DgfsZstd.name, what, "per_second") / rate if answers.get(DgfsZstd.name) else None
             cells += [value(name, what, "kib"), rate, ratio, cpu(name, what)]
         table.add(name, *cells)
-    return table
+    return table, {name: value(name, "warm", "kib") for name, told in answers.items() if told}
 
 
 def bytes_read(ask, form, tree, names, place):
@@ -282,7 +282,11 @@ def answer(asked, cleanup, programs, place, tree, ask, names):
     built = made(cleanup, programs, place, tree, asked.level, niceness)
     forms = [form for form, _ in built]
     show(sizes(tree, built, asked.level))
-    show(random_files(ask, forms, tree, asked.rounds))
+    table, kib = random_files(ask, forms, tree, asked.rounds)
+    show(table)
+    for dwarfs, _ in made(cleanup, programs, place, tree, asked.level, niceness, [solid.Dwarfs]):
+        show(solid.beside(tree, dwarfs, built, kib))
+        cleanup.undo(dwarfs.work)
     for form in forms:
         if isinstance(form, DgfsZstd):
             show(bytes_read(ask, form, tree, names, place))
