@@ -7,6 +7,7 @@ mod blocks;
 mod clients;
 mod counts;
 mod files;
+mod stopwatch;
 mod stream;
 mod summary;
 

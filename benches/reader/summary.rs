@@ -1,7 +1,7 @@
 //! What is said of a run: counts, and the spread of times.
 
-use crate::clients::Log;
 use crate::counts::Counted;
+use crate::stopwatch::Log;
 use serde::Serialize;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};

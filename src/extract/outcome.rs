@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::Error;
+use crate::{Error, ErrorKind};
 
 /// How much of an entry there is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,4 +44,9 @@ pub struct Outcome {
     pub fate: Fate,
     /// Why it is not all; known unless it is.
     pub error: Option<Error>,
+}
+
+/// Whether going on after this error has no use.
+pub(super) fn ends_all(error: &Error) -> bool {
+    error.is_out_of_space() || error.kind() == ErrorKind::Interrupted
 }

@@ -5,11 +5,11 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use super::file::Made;
-use super::outcome::{Fate, Outcome};
+use super::outcome::{Fate, Outcome, ends_all};
 use super::paths::strip_components;
 use super::tree::Extractor;
 use crate::read::LostEntries;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, Result};
 
 impl Extractor<'_> {
     pub(super) fn report_lost(&mut self, lost: &LostEntries) {
@@ -75,9 +75,4 @@ impl Extractor<'_> {
         }
         Ok(())
     }
-}
-
-/// Whether going on after this error has no use.
-pub(super) fn ends_all(error: &Error) -> bool {
-    error.is_out_of_space() || error.kind() == ErrorKind::Interrupted
 }

@@ -3,7 +3,7 @@
 //! # Overview
 //! An image has its index twice, and every page of it carries a checksum that covers the image's identity and the page's
 //! number, its first ordinal and its position. So an index can be put together again from the whole pages of both:
-//! - [`parts`] finds the files, [`search`] the copy of the index in a volume that does not say any more where it is;
+//! - [`parts`] finds the files, each a [`part`], [`search`] the copy of the index in a volume that does not say any more where it is;
 //! - [`copies`] reads from whichever place is right;
 //! - [`skeleton`] is what header and tables say, or what can be inferred where they are lost; [`attributes`] finds modes;
 //! - [`leaves`] and [`blobs`] copy what is whole, [`assemble`] makes a new index of it, with new inner pages if need be.
@@ -16,6 +16,7 @@ mod blobs;
 mod codecs;
 mod copies;
 mod leaves;
+mod part;
 mod parts;
 mod search;
 mod skeleton;
@@ -30,7 +31,8 @@ use crate::build::output::Output;
 use crate::format::header::Header;
 use crate::read::{Image, ReadAt, open_repaired};
 use crate::{Error, Result};
-use parts::{Part, Parts};
+use part::Part;
+use parts::Parts;
 
 pub use survey::Found;
 

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 
-use super::parts::{Part, decode_header};
+use super::part::{Part, decode_header};
 use crate::format::checksum::page_crc;
 use crate::format::{MAX_LEVELS, PAGE_BYTES, PAGE_SIZE, Uuid};
 

@@ -3,7 +3,7 @@
 
 use super::attributes::{self, Table};
 use super::copies::Copies;
-use super::parts::{Part, Sealed, decode_header};
+use super::part::{Part, Sealed, decode_header};
 use crate::Result;
 use crate::format::checksum::{crc, page_is_sound};
 use crate::format::header::{Header, Section};

@@ -10,10 +10,10 @@ use std::sync::mpsc::SyncSender;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use super::events::WalkEvent;
 use super::queue::{Names, WorkQueue};
 use super::selection::PathList;
 use super::tree::{Tree, join};
-use super::walk::WalkEvent;
 use super::worker::{Message, NAMES_BATCH};
 use crate::sort::PATH_LIMIT;
 use crate::{Error, ErrorKind, Result};

@@ -3,9 +3,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Statx, StatxFlags, StatxTimestamp, statx};
+use rustix::fs::{AtFlags, Statx, StatxFlags, StatxTimestamp, makedev, statx};
 
-use super::tree::device;
 use crate::beneath::Beneath;
 use crate::entry::{Kind, OtherTimes, Timestamp};
 
@@ -47,6 +46,11 @@ pub(super) fn holes_hint(attributes: &Statx) -> u64 {
     attributes
         .stx_size
         .saturating_sub(attributes.stx_blocks.saturating_mul(512))
+}
+
+/// Device of the file system that the entry lies on.
+pub(super) fn device(attributes: &Statx) -> u64 {
+    makedev(attributes.stx_dev_major, attributes.stx_dev_minor)
 }
 
 /// The kind of an entry; `None` for one that no system has.

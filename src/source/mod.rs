@@ -8,12 +8,14 @@
 //! told to, so that neither long paths nor links swapped in meanwhile lead them astray. A
 //! [`Selection`] says which entries are taken.
 
+mod events;
 mod extended_attributes;
 #[cfg(test)]
 mod extreme_trees;
 mod list;
 mod look;
 mod open;
+mod options;
 mod patterns;
 mod pending;
 mod queue;
@@ -24,7 +26,9 @@ mod tree;
 mod walk;
 mod worker;
 
+pub use events::{SkipReason, WalkEvent, WalkSummary};
 pub use open::TreeOpener;
+pub use options::WalkOptions;
 pub use patterns::{AttributePatterns, PathPatterns, VCS_PATTERNS};
 pub use selection::{PathList, Selection};
-pub use walk::{SkipReason, WalkEvent, WalkOptions, WalkSummary, walk};
+pub use walk::walk;

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{Statx, makedev};
+use rustix::fs::Statx;
 
-use super::look::look_at;
-use super::walk::WalkOptions;
+use super::look::{device, look_at};
+use super::options::WalkOptions;
 use crate::beneath::Beneath;
 use crate::{Error, Result};
 
@@ -65,10 +65,6 @@ impl<'a> Tree<'a> {
         }
         excluded
     }
-}
-
-pub(super) fn device(attributes: &Statx) -> u64 {
-    makedev(attributes.stx_dev_major, attributes.stx_dev_minor)
 }
 
 /// Appends `name` to the path `parent`.

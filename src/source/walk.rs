@@ -1,110 +1,23 @@
 //! The parallel walk.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use super::events::{WalkEvent, WalkSummary};
 use super::list::ListFeeder;
+use super::options::WalkOptions;
 use super::queue::WorkQueue;
-use super::selection::Selection;
 use super::tree::Tree;
 use super::worker::{Message, Worker};
-use crate::entry::KeptTimes;
 use crate::sort::Record;
 use crate::{Error, ErrorKind, Result, descriptors};
 
 /// How long the caller hears nothing at most.
 const PATIENCE: Duration = Duration::from_millis(200);
-
-/// What to walk and how.
-#[derive(Debug, Clone)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "independent choices, each with a name"
-)]
-pub struct WalkOptions {
-    /// Threads that read directories; at least one is used.
-    pub threads: usize,
-    /// Whether to read extended attributes.
-    pub xattrs: bool,
-    /// Whether to leave out what is mounted below the root; mount points stay as empty directories.
-    pub one_file_system: bool,
-    /// Which times are wanted.
-    pub times: KeptTimes,
-    /// Whether files are marked that may have holes.
-    pub holes: bool,
-    /// Whether the first problem ends the walk.
-    pub strict: bool,
-    /// Device and inode of files to leave out, such as the image that is being written.
-    pub exclude: Vec<(u64, u64)>,
-    /// Which entries are taken.
-    pub selection: Selection,
-    /// Where a tree with very many directories has those noted that are still to be read, in a
-    /// nameless file.
-    pub scratch_dir: PathBuf,
-}
-
-impl WalkOptions {
-    /// Everything below the root, by as many threads as there are processors.
-    pub fn new(scratch_dir: &Path) -> Self {
-        Self {
-            threads: thread::available_parallelism().map_or(1, usize::from),
-            xattrs: true,
-            one_file_system: false,
-            times: KeptTimes::default(),
-            holes: true,
-            strict: false,
-            exclude: Vec::new(),
-            selection: Selection::default(),
-            scratch_dir: scratch_dir.to_path_buf(),
-        }
-    }
-}
-
-/// Why an entry was left out without being a problem.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SkipReason {
-    /// It is one of [`WalkOptions::exclude`]; it has no record.
-    Excluded,
-    /// Another file system is mounted on it; it has a record but nothing below it does.
-    OtherFileSystem,
-}
-
-/// What happens on the way.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum WalkEvent {
-    /// An entry, or what lies below it, could not be read and is missing from the records. The
-    /// error is of kind [`ErrorKind::Source`] and names the path.
-    Problem(Error),
-    /// An entry was left out as the options say.
-    Skipped {
-        /// Its path, root included.
-        path: PathBuf,
-        /// Why.
-        reason: SkipReason,
-    },
-    /// Nothing was found for a while, as on a slow file system, or in a list that is still being
-    /// written.
-    Waiting,
-}
-
-/// How a walk went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct WalkSummary {
-    /// Records handed to the sink.
-    pub entries: u64,
-    /// Problems reported.
-    pub problems: u64,
-    /// Entries left out as the options say, each of them reported.
-    pub skipped: u64,
-    /// Entries left out because [`Selection::exclude`] says so; what lies below them is not counted.
-    pub excluded: u64,
-}
 
 /// Hands a record of every entry below `root`, and of `root` itself, to `sink`, in any order.
 ///
@@ -208,6 +121,7 @@ mod tests {
     use super::*;
     use crate::entry::Kind;
     use crate::sort::Content;
+    use crate::source::SkipReason;
     use std::collections::{BTreeMap, BTreeSet};
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;

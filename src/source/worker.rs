@@ -9,11 +9,13 @@ use std::time::Duration;
 use rustix::fs::{Access, AtFlags, RawDir, Statx, accessat, makedev, readlinkat};
 use rustix::io::Errno;
 
+use super::events::{SkipReason, WalkEvent};
 use super::extended_attributes::AttributeReader;
-use super::look::{Followed, LinkFollower, holes_hint, kind, look_at, other_times, timestamp};
+use super::look::{
+    Followed, LinkFollower, device, holes_hint, kind, look_at, other_times, timestamp,
+};
 use super::queue::{Names, Task, WorkQueue};
-use super::tree::{Tree, device, join};
-use super::walk::{SkipReason, WalkEvent};
+use super::tree::{Tree, join};
 use crate::beneath::Beneath;
 use crate::entry::{KeptTimes, Kind, Metadata};
 use crate::sort::{Content, PATH_LIMIT, Record};
