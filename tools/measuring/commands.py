@@ -104,9 +104,11 @@ def cpu_seconds(pid):
     return total / 1e9
 
 
-def resident_mib(pid):
+def resident_mib(pid, peak=False):
+    """Memory that a process has now, or had at most, in MiB."""
+    wanted = "VmHWM:" if peak else "VmRSS:"
     with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
         for line in file:
-            if line.startswith("VmRSS:"):
+            if line.startswith(wanted):
                 return int(line.split()[1]) / 1024
     return 0.0
