@@ -70,10 +70,7 @@ impl Layout {
         if ino == self.large() {
             return Some(Place::Large);
         }
-        let mut within = ino.checked_sub(ROOT)?;
-        if within > 0 {
-            within -= 1;
-        }
+        let mut within = ino.checked_sub(ROOT)?.saturating_sub(1);
         let mut is_here = ino == ROOT;
         for (first, count, width) in self.levels() {
             if is_here {

@@ -40,8 +40,7 @@ impl Clients {
                         let before = clock_gettime(ClockId::ThreadCPUTime);
                         work(number, &mut watch)?;
                         let after = clock_gettime(ClockId::ThreadCPUTime);
-                        watch.log.cpu = duration(after) - duration(before);
-                        Ok(watch.log)
+                        Ok(watch.stop(duration(after).saturating_sub(duration(before))))
                     })
                 })
                 .collect();
@@ -69,10 +68,7 @@ impl Clients {
             [] => None,
             paths => Some(Counters::open(paths)?),
         };
-        Ok(Stopwatch {
-            counters,
-            log: Log::default(),
-        })
+        Ok(Stopwatch::new(counters))
     }
 }
 

@@ -22,6 +22,19 @@ pub(crate) struct Stopwatch {
 }
 
 impl Stopwatch {
+    pub(crate) fn new(counters: Option<Counters>) -> Self {
+        Self {
+            counters,
+            log: Log::default(),
+        }
+    }
+
+    /// What was measured; `cpu` is the processor time of the client.
+    pub(crate) fn stop(mut self, cpu: Duration) -> Log {
+        self.log.cpu = cpu;
+        self.log
+    }
+
     /// Runs one operation, which says how many bytes it read. A failure is counted and shown once.
     pub(crate) fn measure(
         &mut self,

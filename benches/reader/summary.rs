@@ -35,6 +35,7 @@ pub(crate) struct Summary {
 }
 
 /// Times in microseconds.
+#[expect(clippy::struct_field_names, reason = "what is written says its unit")]
 #[derive(Debug, Serialize)]
 struct Spread {
     mean_us: f64,
