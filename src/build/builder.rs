@@ -279,6 +279,8 @@ impl Builder {
             root: self.root,
             spool,
             memory: self.options.memory / 4,
+            // The sorter has given back its half.
+            table_memory: self.options.memory / 2,
             strict: self.options.strict,
             codecs: codecs.map(Arc::new),
             cutting: cutting(&self.options, &self.scratch_dir),

@@ -7,6 +7,7 @@ use super::samples::Reservoir;
 use super::volumes::Placed;
 use crate::Result;
 use crate::format::codec::{Note, Section};
+use std::time::Instant;
 
 /// Codecs, dictionaries, and what each codec was used for.
 #[derive(Debug, Default)]
@@ -39,8 +40,14 @@ pub(super) fn prepare(
         DictionarySize::Most(size) => Some(size),
         DictionarySize::Auto | DictionarySize::None => None,
     };
+    let begun = Instant::now();
     let dictionaries = reservoir.map(|chosen| Dictionaries::train(chosen, from, level, size));
     let dictionaries = dictionaries.unwrap_or_default();
+    log::debug!(
+        "trained {} dictionaries in {:.2} s",
+        dictionaries.list.len(),
+        begun.elapsed().as_secs_f64()
+    );
     let note = |class: &Class| Note::new(&class.label);
     let prepared = Prepared {
         stored: dictionaries.store()?,

@@ -1,6 +1,6 @@
 //! Sorts sampled files into classes and trains a dictionary for each class that it pays for.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,15 +8,16 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use super::classes::{self, Classes};
+use super::contents::Digest;
 use super::samples::{MOST_OF_FILE, Reservoir, Sample};
 use crate::format::checksum::crc;
 use crate::format::codec::{Codec, Dictionary};
 use crate::format::frame::ContentEncoder;
+use crate::native::prefix::{Prefix, PrefixEncoder};
 use crate::native::training;
 use crate::sort::Content;
 use crate::source::TreeOpener;
 use crate::{Error, ErrorKind, Result};
-use zstd_safe::CDict;
 
 /// Most classes that get a dictionary by name; two more take what is left.
 const MOST_NAMED: usize = 12;
@@ -56,6 +57,8 @@ pub(super) struct Class {
     /// What its files are called, for people.
     pub(super) label: Vec<u8>,
     pub(super) dictionary: Vec<u8>,
+    /// Bytes of memory that it takes to compress by it, in each thread.
+    pub(super) memory: usize,
     /// Bytes that samples took with the dictionary and without.
     pub(super) with: u64,
     pub(super) without: u64,
@@ -103,7 +106,14 @@ impl Dictionaries {
         if total < LEAST_CLASS || samples.len() < FEWEST {
             return Self::default();
         }
-        let contents = read(&samples, from);
+        let mut contents = read(&samples, from);
+        // Equal ones are stored once; held-out samples that others repeat would praise the dictionary for it.
+        let mut known = HashSet::new();
+        for bytes in &mut contents {
+            if !known.insert(Digest::of(bytes).numbers()) {
+                bytes.clear();
+            }
+        }
         let (groups, keys) = group(&samples, &contents);
         let chosen: u64 = contents.iter().map(|bytes| bytes.len() as u64).sum();
         let count = contents.iter().filter(|bytes| !bytes.is_empty()).count();
@@ -336,31 +346,30 @@ fn train_class(group: &Group<'_>, total: u64, level: i32, capacity: usize) -> Op
     }
     let dictionary = training::train(&flat, &lengths, capacity, TRAINING_LEVEL)?;
     drop(flat);
-    let prepared = CDict::try_create(&dictionary, level)?;
+    let mut prefix = Prefix::new(&dictionary, level)?;
+    let memory = prefix.memory();
+    let mut prefixed = PrefixEncoder::new()?;
     let mut encoder = ContentEncoder::new(level).ok()?;
-    let mut length = |dictionary| {
-        held_out.iter().try_fold(0, |sum, bytes| {
-            let plain = encoder.encode(bytes, None)?.len();
-            // The beginning of a larger file, which is probed without a dictionary.
-            let is_refused = bytes.len() as u64 >= MOST_OF_FILE && plain >= bytes.len();
-            let frame = encoder.encode(bytes, dictionary)?.len();
-            let stored = if !is_refused && is_worth(frame, bytes.len()) {
-                frame
-            } else {
-                bytes.len()
-            };
-            Some(sum + stored as u64)
-        })
-    };
-    let (without, with) = (length(None)?, length(Some(&prepared))?);
+    let (mut with, mut without) = (0, 0);
+    for bytes in held_out {
+        let plain = encoder.encode(bytes, None)?.len();
+        let frame = prefixed.encode(bytes, &mut prefix)?.len();
+        // The beginning of a larger file, which is probed without a dictionary.
+        let is_refused = bytes.len() as u64 >= MOST_OF_FILE && plain >= bytes.len();
+        for (sum, frame) in [(&mut without, plain), (&mut with, frame)] {
+            let is_frame = !is_refused && is_worth(frame, bytes.len());
+            *sum += if is_frame { frame } else { bytes.len() } as u64;
+        }
+    }
     let frame = encoder.encode(&dictionary, None)?;
     let stored = frame.len().min(dictionary.len());
-    let gain = u128::from(without.checked_sub(with)?) * u128::from(total);
+    let gain = u128::from(u64::checked_sub(without, with)?) * u128::from(total);
     // It lies in the index and in its copy.
     let pays = gain > 2 * stored as u128 * (held_bytes as u128).max(1);
     pays.then(|| Class {
         label: group.label.clone(),
         dictionary,
+        memory,
         with,
         without,
     })

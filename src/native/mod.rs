@@ -4,4 +4,5 @@
 
 #[cfg(feature = "mount")]
 pub(crate) mod fuse_ring;
+pub(crate) mod prefix;
 pub(crate) mod training;

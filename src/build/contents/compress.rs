@@ -3,11 +3,17 @@
 use crate::build::classes::Classes;
 use crate::build::dictionaries::{Dictionaries, is_worth};
 use crate::format::frame::ContentEncoder;
+use crate::native::prefix::{Prefix, PrefixEncoder};
 use crate::{Error, ErrorKind, Result};
-use zstd_safe::CDict;
 
 /// Contents up to so many bytes are compressed without asking: that costs little more than the answer.
 const UNPROBED: usize = 8 << 10;
+
+/// The same at levels up to [`FAST`], where zstd by itself passes over what does not compress.
+const UNPROBED_FAST: usize = 64 << 10;
+
+/// The highest of the levels that look for a match in one place or two.
+const FAST: i32 = 4;
 
 /// Pieces of a chunk that a probe compresses, and the bytes of each.
 const PROBES: usize = 4;
@@ -17,20 +23,14 @@ const PROBE: usize = 2 << 10;
 const PROBE_LEVEL: i32 = 1;
 
 /// What contents are compressed with.
+#[derive(Debug)]
 pub struct Codecs {
     level: i32,
-    /// By number of the codec; the first has none.
-    dictionaries: Vec<Option<CDict<'static>>>,
+    /// By number of the codec; empty for those without, as the first.
+    dictionaries: Vec<Vec<u8>>,
     classes: Classes,
-}
-
-impl std::fmt::Debug for Codecs {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Codecs")
-            .field("level", &self.level)
-            .field("classes", &self.classes)
-            .finish_non_exhaustive()
-    }
+    /// Bytes of memory that the dictionaries take in each thread.
+    memory: usize,
 }
 
 impl Codecs {
@@ -39,86 +39,122 @@ impl Codecs {
         ContentEncoder::new(level)?;
         Ok(Self {
             level,
-            dictionaries: vec![None],
+            dictionaries: vec![Vec::new()],
             classes: Classes::default(),
+            memory: 0,
         })
     }
 
     /// Zstd at `level`, with dictionaries.
     pub(in crate::build) fn trained(level: i32, dictionaries: Dictionaries) -> Result<Self> {
         let mut codecs = Self::plain(level)?;
-        for class in &dictionaries.list {
-            let prepared = CDict::try_create(&class.dictionary, level);
-            let prepared = prepared.ok_or_else(|| {
-                let what = "zstd cannot prepare a dictionary; there may be too little memory";
-                Error::new(ErrorKind::Limit, what)
-            })?;
-            codecs.dictionaries.push(Some(prepared));
+        for class in dictionaries.list {
+            codecs.memory += class.memory;
+            codecs.dictionaries.push(class.dictionary);
         }
         codecs.classes = dictionaries.classes;
         Ok(codecs)
     }
 
-    /// About how many bytes of memory the dictionaries take.
+    /// About how many bytes of memory the dictionaries take in each thread that compresses.
     pub(super) fn memory(&self) -> usize {
-        self.dictionaries.iter().flatten().map(CDict::sizeof).sum()
+        self.memory
     }
 
     /// The codec for a file called `name` that begins with `head`, as far as that is known.
     pub(super) fn of(&self, name: &[u8], head: Option<&[u8]>) -> u32 {
         self.classes.codec(name, head)
     }
-
-    fn dictionary(&self, codec: u32) -> Option<&CDict<'static>> {
-        self.dictionaries.get(codec as usize)?.as_ref()
-    }
 }
 
 /// Compresses for one thread.
 #[derive(Debug)]
 pub(super) struct Compressor<'c> {
-    codecs: Option<&'c Codecs>,
-    encoder: Option<ContentEncoder<'c>>,
-    prober: Option<ContentEncoder<'c>>,
+    /// `None` leaves everything as it is.
+    with: Option<(&'c Codecs, Encoders)>,
+}
+
+#[derive(Debug)]
+struct Encoders {
+    plain: ContentEncoder<'static>,
+    prober: ContentEncoder<'static>,
+    prefixed: PrefixEncoder,
+    /// By number of the codec.
+    prefixes: Vec<Option<Prefix>>,
+    unprobed: usize,
 }
 
 impl<'c> Compressor<'c> {
-    /// One that uses `codecs`, or that leaves everything as it is.
-    pub(super) fn new(codecs: Option<&'c Codecs>) -> Self {
-        let encoder = |level: i32| ContentEncoder::new(level).ok();
-        Self {
-            codecs,
-            encoder: codecs.and_then(|codecs| encoder(codecs.level)),
-            prober: codecs.and_then(|_| encoder(PROBE_LEVEL)),
-        }
+    /// One that uses `codecs`, or that leaves everything as it is. Fails if memory is lacking.
+    pub(super) fn new(codecs: Option<&'c Codecs>) -> Result<Self> {
+        Ok(Self {
+            with: match codecs {
+                Some(codecs) => Some((codecs, Encoders::new(codecs)?)),
+                None => None,
+            },
+        })
     }
 
     /// The codec for a file called `name` that begins with `head`.
     pub(super) fn codec_of(&self, name: &[u8], head: &[u8]) -> u32 {
-        self.codecs.map_or(0, |codecs| codecs.of(name, Some(head)))
+        let with = self.with.as_ref();
+        with.map_or(0, |(codecs, _)| codecs.of(name, Some(head)))
     }
 
     /// The frame of `chunk` by `codec`; `None` if it is better stored as it is.
     pub(super) fn frame(&mut self, chunk: &[u8], codec: u32) -> Option<&[u8]> {
-        let codecs = self.codecs?;
-        if chunk.len() > UNPROBED && !self.seems_compressible(chunk) {
+        self.with.as_mut()?.1.frame(chunk, codec)
+    }
+}
+
+impl Encoders {
+    fn new(codecs: &Codecs) -> Result<Self> {
+        let lacking = || {
+            let what = "zstd cannot prepare to compress; there may be too little memory";
+            Error::new(ErrorKind::Limit, what)
+        };
+        let prepare = |dictionary: &Vec<u8>| match dictionary.as_slice() {
+            [] => Ok(None),
+            dictionary => {
+                let prefix = Prefix::new(dictionary, codecs.level).ok_or_else(lacking)?;
+                Ok(Some(prefix))
+            }
+        };
+        Ok(Self {
+            plain: ContentEncoder::new(codecs.level)?,
+            prober: ContentEncoder::new(PROBE_LEVEL)?,
+            prefixed: PrefixEncoder::new().ok_or_else(lacking)?,
+            prefixes: codecs
+                .dictionaries
+                .iter()
+                .map(prepare)
+                .collect::<Result<_>>()?,
+            unprobed: if codecs.level <= FAST {
+                UNPROBED_FAST
+            } else {
+                UNPROBED
+            },
+        })
+    }
+
+    fn frame(&mut self, chunk: &[u8], codec: u32) -> Option<&[u8]> {
+        if chunk.len() > self.unprobed && !self.seems_compressible(chunk) {
             return None;
         }
-        let dictionary = codecs.dictionary(codec);
-        let frame = self.encoder.as_mut()?.encode(chunk, dictionary)?;
+        let frame = match self.prefixes.get_mut(codec as usize) {
+            Some(Some(prefix)) => self.prefixed.encode(chunk, prefix)?,
+            _ => self.plain.encode(chunk, None)?,
+        };
         is_worth(frame.len(), chunk.len()).then_some(frame)
     }
 
     /// Whether any of a few pieces of `chunk` becomes shorter.
     fn seems_compressible(&mut self, chunk: &[u8]) -> bool {
-        let Some(prober) = &mut self.prober else {
-            return true;
-        };
         let step = (chunk.len() - PROBE) / (PROBES - 1);
         (0..PROBES).any(|number| {
             let start = number * step;
             let piece = chunk.get(start..start + PROBE).unwrap_or(chunk);
-            let frame = prober.encode(piece, None);
+            let frame = self.prober.encode(piece, None);
             frame.is_none_or(|frame| frame.len() < piece.len())
         })
     }

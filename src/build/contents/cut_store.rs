@@ -27,22 +27,22 @@ pub(super) struct CutStore<'scope, 'env> {
 }
 
 impl<'scope, 'env> CutStore<'scope, 'env> {
-    /// Large files have `threads` threads of their own, and `memory` bytes for chunks on their way.
+    /// Large files have `threads` threads of their own, and `memory` bytes for chunks on their way. Fails if memory is lacking.
     pub(super) fn new(
         scope: &'scope Scope<'scope, 'env>,
         sources: &'env Sources,
         threads: usize,
         memory: usize,
-    ) -> Self {
+    ) -> Result<Self> {
         let codecs = sources.codecs.as_deref();
-        Self {
+        Ok(Self {
             scope,
             sources,
             threads: threads.max(1),
             memory,
             preparing: None,
-            compressor: Compressor::new(codecs.filter(|_| sources.cutting.is_some())),
-        }
+            compressor: Compressor::new(codecs.filter(|_| sources.cutting.is_some()))?,
+        })
     }
 
     /// Stores a file that lies in one batch.
@@ -65,23 +65,28 @@ impl<'scope, 'env> CutStore<'scope, 'env> {
         Ok(placed)
     }
 
-    /// Begins a large file.
-    pub(super) fn begin<'s>(&'s mut self, codec: u32, cutting: &'s Cutting) -> LargeCut<'s, 'env> {
+    /// Begins a large file. Fails if memory is lacking.
+    pub(super) fn begin<'s>(
+        &'s mut self,
+        codec: u32,
+        cutting: &'s Cutting,
+    ) -> Result<LargeCut<'s, 'env>> {
         let (scope, sources, threads) = (self.scope, self.sources, self.threads);
         // Frames take as much as contents at most.
         let most = self.memory / (2 * cutting.cutter.most());
         let most = most.clamp(2, CHUNKS_AHEAD * threads);
-        let preparing = self
-            .preparing
-            .get_or_insert_with(|| Preparing::start(scope, sources, &cutting.known, threads, most));
-        LargeCut {
+        let preparing = match self.preparing.take() {
+            Some(preparing) => preparing,
+            None => Preparing::start(scope, sources, &cutting.known, threads, most)?,
+        };
+        Ok(LargeCut {
             cutting,
             codec,
-            preparing,
+            preparing: self.preparing.insert(preparing),
             compressor: &mut self.compressor,
             digests: ChunkDigests::new(),
             window: Vec::new(),
-        }
+        })
     }
 }
 

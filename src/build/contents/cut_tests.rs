@@ -143,10 +143,10 @@ fn of_a_file_that_is_taken_back_nothing_is_shared() {
     };
     let mut volumes = fixture.volumes("v.data");
     let placed = thread::scope(|scope| {
-        let mut store = CutStore::new(scope, &sources, 2, 1 << 20);
+        let mut store = CutStore::new(scope, &sources, 2, 1 << 20).unwrap();
         let mut put = |from: usize, to: usize, fails: bool| {
             let mut file = volumes.begin_cut_file(1 << 20, SHIFT).unwrap();
-            let mut chunks = store.begin(0, &cutting);
+            let mut chunks = store.begin(0, &cutting).unwrap();
             for piece in base[from..to].chunks(100_000) {
                 chunks.push(piece, &mut file).unwrap();
             }

@@ -200,22 +200,22 @@ impl Drop for Leaving {
 }
 
 impl Preparing {
-    /// Starts `threads` threads, which have at most `most` chunks in hand together.
+    /// Starts `threads` threads, which have at most `most` chunks in hand together. Fails if memory is lacking.
     pub(super) fn start<'scope>(
         scope: &'scope Scope<'scope, '_>,
         sources: &'scope Sources,
         known: &Arc<KnownChunks>,
         threads: usize,
         most: usize,
-    ) -> Self {
+    ) -> Result<Self> {
         let (jobs, waiting) = sync_channel::<Job>(most);
         let (done, prepared) = channel();
         let waiting = Arc::new(Mutex::new(waiting));
         for _ in 0..threads.min(most) {
             let (waiting, known) = (Arc::clone(&waiting), Arc::clone(known));
             let leaving = Leaving(done.clone());
+            let mut compressor = Compressor::new(sources.codecs.as_deref())?;
             scope.spawn(move || {
-                let mut compressor = Compressor::new(sources.codecs.as_deref());
                 loop {
                     let job = waiting
                         .lock()
@@ -238,7 +238,7 @@ impl Preparing {
                 }
             });
         }
-        Self {
+        Ok(Self {
             jobs,
             prepared,
             early: BTreeMap::new(),
@@ -246,7 +246,7 @@ impl Preparing {
             sent: 0,
             taken: 0,
             most: most as u64,
-        }
+        })
     }
 
     /// Whether another chunk may be sent before one is taken.

@@ -37,6 +37,8 @@ pub struct ContentOptions {
     /// Bytes of memory for entries and contents that are read ahead. Two batches are always had,
     /// and with little memory fewer threads than there are openers.
     pub memory: usize,
+    /// Bytes of memory for dictionaries, of which each thread has its own: with little, fewer threads compress.
+    pub table_memory: usize,
     /// Whether the first problem ends the build.
     pub strict: bool,
     /// What contents are compressed with, if they are.
@@ -83,8 +85,7 @@ where
     let chunk_shift = volumes.chunk_shift();
     // Frames take as much as contents at most.
     let buffers = 1 + usize::from(options.codecs.is_some());
-    let tables = options.codecs.as_deref().map_or(0, Codecs::memory);
-    let mut memory = options.memory.saturating_sub(tables);
+    let mut memory = options.memory;
     let mut cut_memory = 0;
     if options.cutting.is_some() {
         cut_memory = memory / 4;
@@ -92,6 +93,12 @@ where
     }
     let batches = memory / (buffers * batch_bytes(chunk_shift) + ENTRY_MEMORY);
     let batches = batches.min(BATCHES * openers.len()).max(2);
+    let tables = options.codecs.as_deref().map_or(0, Codecs::memory);
+    let (workers, cutters) = compressors(
+        options.table_memory.checked_div(tables),
+        options.cutting.is_some(),
+    );
+    let workers = workers.min(batches - 1);
     let shared = Shared::new(batches);
     let sources = Sources {
         spool: options.spool,
@@ -102,21 +109,22 @@ where
         cutting: options.cutting,
     };
     let intake = Mutex::new(Intake::new(entries));
-    let threads = openers.len();
+    let cutters = cutters.min(openers.len());
     thread::scope(|scope| {
         // Also if something panics here: else the scope would wait for workers that wait for it.
         let _stopping = Stopping(&shared);
         // The batch in the hands of this thread is not one that a worker could fill.
-        for mut opener in openers.into_iter().take(batches - 1) {
+        for mut opener in openers.into_iter().take(workers) {
             let (shared, intake, sources) = (&shared, &intake, &sources);
+            let mut compressor = Compressor::new(sources.codecs.as_deref())?;
             shared.lock().workers += 1;
             scope.spawn(move || {
                 let _leaving = Leaving(shared);
-                work(shared, intake, sources, &mut opener);
+                work(shared, intake, sources, &mut opener, &mut compressor);
             });
         }
         let mut store = Store {
-            cut: CutStore::new(scope, &sources, threads, cut_memory),
+            cut: CutStore::new(scope, &sources, cutters, cut_memory)?,
             sources: &sources,
             shared: &shared,
             root: &options.root,
@@ -130,16 +138,31 @@ where
     })
 }
 
+/// How many workers, and how many threads for the chunks of large files, may compress, if memory has room for the
+/// dictionaries of so many threads. If files are cut by content, the thread that stores compresses as well.
+fn compressors(room: Option<usize>, are_cut: bool) -> (usize, usize) {
+    let room = room.unwrap_or(usize::MAX);
+    let (workers, cutters) = if are_cut {
+        (
+            room.saturating_sub(1).div_ceil(2),
+            room.saturating_sub(1) / 2,
+        )
+    } else {
+        (room, 0)
+    };
+    (workers.max(1), cutters.max(1))
+}
+
 /// What a worker thread does.
-fn work<E: Entries>(
+fn work<'c, E: Entries>(
     shared: &Shared<E::Entry>,
     intake: &Mutex<Intake<E>>,
-    sources: &Sources,
+    sources: &'c Sources,
     opener: &mut impl OpenFile,
+    compressor: &mut Compressor<'c>,
 ) {
     // Who fills batch n has it in hand already; so the batches before it are in hand, too, and the
     // one that everybody waits for always comes.
-    let mut compressor = Compressor::new(sources.codecs.as_deref());
     while let Some(mut batch) = shared.empty_batch(sources) {
         let number = {
             let mut intake = intake.lock().unwrap_or_else(PoisonError::into_inner);
@@ -150,7 +173,7 @@ fn work<E: Entries>(
             intake.number += 1;
             intake.number - 1
         };
-        batch.read::<E>(opener, sources, &mut compressor);
+        batch.read::<E>(opener, sources, compressor);
         shared.deliver(number, batch);
     }
 }
@@ -449,7 +472,7 @@ impl<T> Store<'_, '_, '_, T> {
     fn store_large_cut(&mut self, large: &Large, cutting: &Cutting) -> Result<Result<Placed>> {
         let average = cutting.cutter.average_shift();
         let mut file = self.volumes.begin_cut_file(large.length(), average)?;
-        let mut chunks = self.cut.begin(large.codec, cutting);
+        let mut chunks = self.cut.begin(large.codec, cutting)?;
         let from = (self.shared, &mut self.number);
         let read = pieces(from, large, self.receiver, &mut |storage, read| {
             chunks.push(storage.contents(0, read.length), &mut file)
