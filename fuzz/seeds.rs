@@ -6,6 +6,8 @@ mod harness;
 use dgfs::format::codec::{Codec, Dictionary, Note, Section};
 use dgfs::format::frame::ContentEncoder;
 use harness::images::chunks::chunks_and_holes;
+use harness::images::compressed::compressed;
+use harness::images::cut::cut_and_moved;
 use harness::images::every_kind::every_kind;
 use harness::images::unpacked::{Piece, Unpacked};
 use std::fs;
@@ -104,7 +106,11 @@ fn main() {
             write("codecs", &[&[2], &length, &of_frame, &small, &plain]);
         }
     }
-    for base in [0, 1] {
+    for (of_file, blocks) in harness::cut_table::samples() {
+        let length = (blocks[0].len() as u16).to_le_bytes();
+        write("cut_table", &[&of_file, &length, &blocks[0], &blocks[1]]);
+    }
+    for base in 0..4 {
         write("image", &[&[base, 0, 0, 0x89]]);
         write("image", &[&[base, 60, 0, 1, 5, 0]]);
     }

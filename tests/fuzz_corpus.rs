@@ -40,4 +40,4 @@ macro_rules! targets {
     };
 }
 
-targets!(header leaf inner tables extent codecs frame image);
+targets!(header leaf inner tables extent cut_table codecs frame image);

@@ -11,6 +11,7 @@
 )]
 
 pub(crate) mod codecs;
+pub(crate) mod cut_table;
 pub(crate) mod extent;
 pub(crate) mod frame;
 pub(crate) mod header;

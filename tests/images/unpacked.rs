@@ -8,6 +8,7 @@ use dgfs::format::extent::{BLOCK_ROWS, Shape};
 use dgfs::format::frame::{self, FrameEncoder};
 use dgfs::format::header::Header;
 use dgfs::format::{PAGE_SIZE, blob};
+use dgfs::read::Node;
 use std::collections::BTreeMap;
 
 /// Bytes of a leaf page from the number of its entries to the lengths of its frames, and two that are zero.
@@ -95,13 +96,10 @@ impl Unpacked {
             pieces.push((Piece::NextPart, Vec::new()));
             let (first, last) = (&volume[..PAGE_SIZE], &volume[volume.len() - PAGE_SIZE..]);
             pieces.push((Piece::VolumeEnd, trimmed(&first[..PAGE_SIZE - 4])));
-            for (&at, &(size, stored)) in &extents[number] {
-                let shape = Shape::new(size, header.chunk_shift);
-                extent(
-                    &volume[at as usize..][..stored as usize],
-                    &shape,
-                    &mut pieces,
-                );
+            for (&at, node) in &extents[number] {
+                let bytes = &volume[at as usize..][..node.extent.stored as usize];
+                let blocks = table_blocks(node, header.chunk_shift);
+                extent(bytes, &blocks, &mut pieces);
             }
             pieces.push((Piece::Fill, Vec::new()));
             if u64::from_le_bytes(last[64..72].try_into().unwrap()) != 0 {
@@ -256,8 +254,8 @@ pub(crate) fn assemble_leaf(
     (out.len() <= PAGE_SIZE).then_some(out)
 }
 
-/// The extents of each volume by offset, with bytes of data and stored length.
-fn extents(parts: &Parts) -> Vec<BTreeMap<u64, (u64, u64)>> {
+/// The extents of each volume by offset, each with the first file that has it.
+fn extents(parts: &Parts) -> Vec<BTreeMap<u64, Node>> {
     let image = parts.clone().open().unwrap();
     let volumes = image.volumes();
     let mut extents = vec![BTreeMap::new(); volumes.len()];
@@ -266,7 +264,7 @@ fn extents(parts: &Parts) -> Vec<BTreeMap<u64, (u64, u64)>> {
             let position = node.extent.position;
             let number = volumes.partition_point(|volume| volume.end <= position);
             let at = position - volumes[number].start;
-            extents[number].insert(at, (node.data_length(), node.extent.stored));
+            extents[number].entry(at).or_insert_with(|| node.clone());
         }
         true
     });
@@ -274,16 +272,33 @@ fn extents(parts: &Parts) -> Vec<BTreeMap<u64, (u64, u64)>> {
     extents
 }
 
-fn extent(bytes: &[u8], shape: &Shape, pieces: &mut Vec<(Piece, Vec<u8>)>) {
+/// The lengths of the blocks of a file's chunk table, if it has one.
+fn table_blocks(node: &Node, chunk_shift: u32) -> Vec<usize> {
+    let size = node.data_length();
+    if let Some(cut) = node.extent.cut {
+        let blocks = 0..cut.blocks(size);
+        return blocks.map(|block| cut.block_length(size, block)).collect();
+    }
+    let shape = Shape::new(size, chunk_shift);
     if !shape.has_table() {
+        return Vec::new();
+    }
+    let blocks = 0..shape.chunks().div_ceil(BLOCK_ROWS as u64);
+    blocks
+        .map(|block| shape.block_length(block) as usize)
+        .collect()
+}
+
+fn extent(bytes: &[u8], blocks: &[usize], pieces: &mut Vec<(Piece, Vec<u8>)>) {
+    if blocks.is_empty() {
         pieces.push((Piece::Small, bytes[..bytes.len() - 4].to_vec()));
         return;
     }
-    let (chunks, mut table) = bytes.split_at(bytes.len() - shape.table_length() as usize);
+    let (chunks, mut table) = bytes.split_at(bytes.len() - blocks.iter().sum::<usize>());
     pieces.push((Piece::Plain, chunks.to_vec()));
-    for block in 0..shape.chunks().div_ceil(BLOCK_ROWS as u64) {
-        let (bytes, rest) = table.split_at(shape.block_length(block) as usize);
-        pieces.push((Piece::Table, bytes[4..].to_vec()));
+    for &length in blocks {
+        let (block, rest) = table.split_at(length);
+        pieces.push((Piece::Table, block[4..].to_vec()));
         table = rest;
     }
 }
