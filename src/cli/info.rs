@@ -58,7 +58,8 @@ struct Codec {
     files: u64,
     data_bytes: u64,
     stored_bytes: u64,
-    /// About what would be stored without the dictionary.
+    /// About what would be stored without the dictionary, and no more than there is: what does not get shorter is
+    /// stored as it is.
     plain_bytes: u64,
 }
 
@@ -72,7 +73,7 @@ impl Codec {
             files: note.files,
             data_bytes: note.data_bytes,
             stored_bytes: note.stored_bytes,
-            plain_bytes: note.plain_bytes,
+            plain_bytes: note.plain_bytes.min(note.data_bytes),
         }
     }
 
@@ -244,4 +245,30 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     output.finish()?;
     Ok(super::exit_code(problems))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dgfs::format::codec::Note;
+
+    #[test]
+    fn no_estimate_is_more_than_the_data() {
+        let shown = |plain_bytes| {
+            let note = Note {
+                files: 3,
+                data_bytes: 1000,
+                stored_bytes: 600,
+                plain_bytes,
+                ..Note::default()
+            };
+            Codec::of(CodecInfo {
+                dictionary_bytes: 5000,
+                dictionary_stored: 4000,
+                note: Some(note),
+            })
+            .plain_bytes
+        };
+        assert_eq!([900, 1000, 1001].map(shown), [900, 1000, 1000]);
+    }
 }
