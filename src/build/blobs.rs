@@ -33,7 +33,7 @@ impl BlobWriter {
             scratch_dir: scratch_dir.to_path_buf(),
             length: 0,
             count: 0,
-            known: SpillingTable::new(scratch_dir, KNOWN),
+            known: SpillingTable::new(scratch_dir, KNOWN, 0),
             buffer: Vec::new(),
         }
     }

@@ -3,6 +3,7 @@
 use super::compression;
 use super::contents::{ContentOptions, Cutter, Cutting};
 use super::dictionaries::SampleSource;
+use super::digest_tables::{DigestTables, TableSize};
 use super::identity;
 use super::index::IndexWriter;
 use super::known_chunks::KnownChunks;
@@ -275,6 +276,7 @@ impl Builder {
             steps: 0,
             compression: prepared,
         };
+        let tables = DigestTables::new(&self.options, &totals, sorted.memory());
         let contents = ContentOptions {
             root: self.root,
             spool,
@@ -283,12 +285,13 @@ impl Builder {
             table_memory: self.options.memory / 2,
             strict: self.options.strict,
             codecs: codecs.map(Arc::new),
-            cutting: cutting(&self.options, &self.scratch_dir),
+            cutting: cutting(&self.options, tables.chunks, &self.scratch_dir),
         };
         let storing = Storing {
             options: &self.options,
             scratch_dir: &self.scratch_dir,
             tree: self.tree.as_ref(),
+            files: tables.files,
             contents,
         };
         storing.store((&plan, &sorted), &mut volumes, &mut packing)?;
@@ -369,12 +372,12 @@ fn plan(
 }
 
 /// How contents are cut by content, if chunks are to be shared.
-fn cutting(options: &BuildOptions, scratch_dir: &Path) -> Option<Cutting> {
+fn cutting(options: &BuildOptions, size: TableSize, scratch_dir: &Path) -> Option<Cutting> {
     match options.dedup {
         Dedup::None | Dedup::Files => None,
         Dedup::Chunks => Some(Cutting {
             cutter: Cutter::new(options.chunk_shift),
-            known: Arc::new(KnownChunks::new(scratch_dir, options.memory / 8)),
+            known: Arc::new(KnownChunks::new(scratch_dir, size.memory, size.expected)),
         }),
     }
 }

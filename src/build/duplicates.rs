@@ -30,17 +30,17 @@ pub struct Duplicates {
 }
 
 impl Duplicates {
-    /// Nothing has been stored yet. Takes about `memory` bytes, and spills to nameless files in
-    /// `scratch_dir`; contents are cut in chunks of `1 << chunk_shift` bytes.
-    pub fn new(scratch_dir: &Path, memory: usize, chunk_shift: u32) -> Self {
+    /// Nothing has been stored yet, and about `expected` files are to come. Takes about `memory` bytes, and spills to
+    /// nameless files in `scratch_dir`; contents are cut in chunks of `1 << chunk_shift` bytes.
+    pub fn new(scratch_dir: &Path, memory: usize, expected: u64, chunk_shift: u32) -> Self {
         Self {
-            table: SpillingTable::new(scratch_dir, memory),
+            table: SpillingTable::new(scratch_dir, memory, expected),
             chunk_shift,
         }
     }
 
     /// The extent of `size` bytes of contents with this digest.
-    pub fn find(&mut self, digest: &Digest, size: u64) -> Result<Option<Placed>> {
+    pub fn find(&self, digest: &Digest, size: u64) -> Result<Option<Placed>> {
         if size == 0 {
             return Ok(None);
         }

@@ -1,7 +1,7 @@
 //! Finds chunks that have been stored before.
 
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{PoisonError, RwLock};
 
 use super::contents::Digest;
 use crate::Result;
@@ -20,42 +20,39 @@ const CODEC_BITS: u32 = 7;
 
 /// The chunks that have been stored so far, by digest and length. Many threads may ask, one adds.
 #[derive(Debug)]
-pub(super) struct KnownChunks(Mutex<State>);
-
-#[derive(Debug)]
-struct State {
+pub(super) struct KnownChunks {
     table: SpillingTable,
     /// Where the files began that were taken back, in order: it never falls, since what follows is stored from there on.
     /// Chunks that were stored before the nth of them and do not lie before its place are gone.
-    taken_back: Vec<u64>,
+    taken_back: RwLock<Vec<u64>>,
 }
 
 impl KnownChunks {
-    /// No chunk is known. Takes about `memory` bytes, and spills to nameless files in `scratch_dir`.
-    pub(super) fn new(scratch_dir: &Path, memory: usize) -> Self {
-        Self(Mutex::new(State {
-            table: SpillingTable::new(scratch_dir, memory),
-            taken_back: Vec::new(),
-        }))
+    /// No chunk is known, and about `expected` are to come. Takes about `memory` bytes, and spills to nameless files in
+    /// `scratch_dir`.
+    pub(super) fn new(scratch_dir: &Path, memory: usize, expected: u64) -> Self {
+        Self {
+            table: SpillingTable::new(scratch_dir, memory, expected),
+            taken_back: RwLock::default(),
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// How many files were taken back, and where one of them began.
+    fn taken_back(&self, number: usize) -> (usize, Option<u64>) {
+        let taken_back = self.taken_back.read();
+        let taken_back = taken_back.unwrap_or_else(PoisonError::into_inner);
+        (taken_back.len(), taken_back.get(number).copied())
     }
 
     /// The chunk of `length` bytes with this digest.
     pub(super) fn find(&self, digest: &Digest, length: u32) -> Result<Option<CutChunk>> {
-        let state = &mut *self.lock();
-        let Some([place, rest]) = state.table.get(&key(digest, length))? else {
+        let Some([place, rest]) = self.table.get(&key(digest, length))? else {
             return Ok(None);
         };
         let position = place & ((1 << POSITION_BITS) - 1);
         let since = usize::try_from(place >> POSITION_BITS).unwrap_or(usize::MAX);
-        if state
-            .taken_back
-            .get(since)
-            .is_some_and(|&from| position >= from)
-        {
+        let (_, next) = self.taken_back(since);
+        if next.is_some_and(|from| position >= from) {
             return Ok(None);
         }
         let part = |shift: u32, bits: u32| {
@@ -72,28 +69,28 @@ impl KnownChunks {
 
     /// A chunk with this digest, which was not found, has been stored.
     pub(super) fn add(&self, digest: &Digest, chunk: &CutChunk) -> Result<()> {
-        let state = &mut *self.lock();
-        let since = state.taken_back.len();
+        let (since, _) = self.taken_back(0);
         if chunk.position >> POSITION_BITS != 0 || since >= MOST_TAKEN_BACK {
             return Ok(());
         }
         let key = key(digest, chunk.length);
         // One that was taken back keeps its place in the table.
-        if state.table.get(&key)?.is_some() {
+        if since > 0 && self.table.get(&key)?.is_some() {
             return Ok(());
         }
         let place = chunk.position | (since as u64) << POSITION_BITS;
         let rest = u64::from(chunk.stored)
             | u64::from(chunk.codec) << STORED_BITS
             | u64::from(chunk.crc) << (STORED_BITS + CODEC_BITS);
-        state.table.insert(key, [place, rest])
+        self.table.insert(key, [place, rest])
     }
 
     /// The file that began at `position` and has stored chunks is taken back, and nothing was stored behind it.
     pub(super) fn take_back(&self, position: u64) {
-        let state = &mut *self.lock();
-        if state.taken_back.len() < MOST_TAKEN_BACK {
-            state.taken_back.push(position);
+        let taken_back = self.taken_back.write();
+        let mut taken_back = taken_back.unwrap_or_else(PoisonError::into_inner);
+        if taken_back.len() < MOST_TAKEN_BACK {
+            taken_back.push(position);
         }
     }
 }
@@ -125,7 +122,7 @@ mod tests {
     fn chunks_are_found_as_they_were_added() {
         let scratch = tempfile::tempdir().unwrap();
         for memory in [0, 1 << 20] {
-            let known = KnownChunks::new(scratch.path(), memory);
+            let known = KnownChunks::new(scratch.path(), memory, 100);
             for n in 0..100 {
                 assert_eq!(known.find(&digest(n), 1 << 24).unwrap(), None);
                 known.add(&digest(n), &chunk(4096 + u64::from(n))).unwrap();
@@ -164,7 +161,7 @@ mod tests {
     #[test]
     fn chunks_of_a_file_that_was_taken_back_are_forgotten() {
         let scratch = tempfile::tempdir().unwrap();
-        let known = KnownChunks::new(scratch.path(), 1 << 20);
+        let known = KnownChunks::new(scratch.path(), 1 << 20, 100);
         let add = |n: u32, position| known.add(&digest(n), &chunk(position)).unwrap();
         let finds = |n: u32| known.find(&digest(n), 1 << 24).unwrap().map(|c| c.position);
         add(1, 5000);
@@ -188,7 +185,7 @@ mod tests {
     #[test]
     fn files_taken_back_are_bounded() {
         let scratch = tempfile::tempdir().unwrap();
-        let known = KnownChunks::new(scratch.path(), 1 << 20);
+        let known = KnownChunks::new(scratch.path(), 1 << 20, 100);
         known.add(&digest(0), &chunk(4096)).unwrap();
         for n in 0..5000 {
             known.take_back(10_000 + n);

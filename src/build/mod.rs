@@ -16,6 +16,7 @@ pub mod contents;
 pub mod cut_file;
 mod cut_table;
 mod dictionaries;
+mod digest_tables;
 mod directory_counts;
 pub mod duplicates;
 mod hard_links;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::contents::{ContentOptions, Planned, store_contents};
+use super::digest_tables::TableSize;
 use super::duplicates::Duplicates;
 use super::options::{BuildOptions, Dedup};
 use super::order::{self, Ahead, Ranked, StoredAhead};
@@ -18,6 +19,8 @@ pub(super) struct Storing<'a> {
     pub(super) options: &'a BuildOptions,
     pub(super) scratch_dir: &'a Path,
     pub(super) tree: Option<&'a TreeOpener>,
+    /// Of the table of files that have been stored.
+    pub(super) files: TableSize,
     pub(super) contents: ContentOptions,
 }
 
@@ -33,7 +36,8 @@ impl Storing<'_> {
             Dedup::None => None,
             Dedup::Files | Dedup::Chunks => Some(Duplicates::new(
                 self.scratch_dir,
-                self.options.memory / 8,
+                self.files.memory,
+                self.files.expected,
                 self.options.chunk_shift,
             )),
         };

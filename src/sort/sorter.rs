@@ -244,6 +244,14 @@ impl Sorted {
         })
     }
 
+    /// Bytes of memory that it takes while two readers are open.
+    pub fn memory(&self) -> usize {
+        match &*self.0 {
+            Stored::Memory(run) => run.size(),
+            Stored::Files(files) => files.memory / 2,
+        }
+    }
+
     /// Whether everything stayed in memory.
     pub fn is_in_memory(&self) -> bool {
         matches!(*self.0, Stored::Memory(_))

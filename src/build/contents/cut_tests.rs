@@ -55,7 +55,7 @@ fn read_back(volume: &[u8], placed: &Placed) -> Vec<u8> {
 fn cutting(scratch: &Path, memory: usize) -> Cutting {
     Cutting {
         cutter: Cutter::new(SHIFT),
-        known: Arc::new(KnownChunks::new(scratch, memory)),
+        known: Arc::new(KnownChunks::new(scratch, memory, 100)),
     }
 }
 
@@ -73,7 +73,7 @@ fn check(
     let (list, mut options) = fixture.reading(memory, false, None);
     let scratch = fixture.directory.path();
     options.cutting = Some(cutting(scratch, known));
-    let mut duplicates = Duplicates::new(scratch, known, SHIFT);
+    let mut duplicates = Duplicates::new(scratch, known, 100, SHIFT);
     store_contents(
         list,
         fixture.openers(threads),

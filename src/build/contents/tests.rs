@@ -402,7 +402,7 @@ fn equal_contents_are_stored_once_whatever_the_threads() {
     let cases = all_cases();
     let fixture = Fixture::new(&cases);
     let scratch = tempfile::tempdir().unwrap();
-    let duplicates = |memory| Some(Duplicates::new(scratch.path(), memory, SHIFT));
+    let duplicates = |memory| Some(Duplicates::new(scratch.path(), memory, 100, SHIFT));
     let expected = check_with(&fixture, &cases, 1, 0, duplicates(1 << 20));
     // With no memory for what is known, nearly all of it is looked for on the disk.
     for (threads, memory, known) in [(1, 64 << 20, 0), (2, 0, 0), (7, 64 << 20, 1 << 20)] {

@@ -2,22 +2,24 @@
 //!
 //! # Overview
 //! - new keys collect in memory ([`recent`]); when there are too many they are written as a sorted
-//!   run, and every [`FAN_IN`] runs of one size become one of the next ([`run`]);
-//! - a filter in memory ([`filter`]) knows all written keys, so that a key which is not there is
-//!   mostly found out without a read; one that is there costs one read for each run at most.
+//!   run ([`run`]);
+//! - [`runs`] merges every so many runs of one size into one of the next, and gives each a filter in
+//!   memory ([`filter`]), so that a key which is not in a run is mostly found out without a read.
 //!
-//! Only the storing thread of a build uses it, so nothing here is shared.
+//! One thread adds keys, others may look for some meanwhile.
 
 mod filter;
 mod recent;
 mod run;
+mod runs;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::Result;
-use filter::Filter;
 use recent::Recent;
-use run::SortedRun;
+use runs::Runs;
 
 /// A key; its first three numbers have to look random, as those of a hash do.
 pub type Key = [u64; 4];
@@ -28,106 +30,83 @@ pub type Value = [u64; 2];
 /// A key and its value.
 type Record = [u64; 6];
 
-/// Runs of one size that are merged into one of the next. With 8, a key is written some four times
-/// in a table of 10^8, and looked for in some fifteen runs at worst.
-const FAN_IN: usize = 8;
-
 /// A table of keys and values; what does not fit into memory waits in nameless files.
 #[derive(Debug)]
 pub struct SpillingTable {
     scratch_dir: PathBuf,
-    recent: Recent,
-    most_recent: usize,
-    filter: Option<Filter>,
-    filter_bytes: usize,
-    fence_bytes: usize,
-    /// Runs by how often their records were merged.
-    levels: Vec<Vec<SortedRun>>,
-    written: u64,
-    reads: u64,
+    /// Bytes that keys in memory may take once there are runs; before that, all of the budget.
+    recent_bytes: usize,
+    // Who moves keys from one to the other holds both, who looks for one takes the first and lets go of it before the
+    // second: so each key is in one of the two for him.
+    recent: RwLock<Recent>,
+    runs: RwLock<Runs>,
+    reads: AtomicU64,
 }
 
 impl SpillingTable {
     /// An empty table that holds about `memory` bytes and spills into `scratch_dir`.
-    pub fn new(scratch_dir: &Path, memory: usize) -> Self {
+    ///
+    /// Filters are made for about `expected` keys. There may be more, and then looking for them costs more reads.
+    pub fn new(scratch_dir: &Path, memory: usize, expected: u64) -> Self {
         Self {
             scratch_dir: scratch_dir.to_path_buf(),
-            recent: Recent::default(),
-            most_recent: (memory / 8 * 3 / recent::RECORD_MEMORY).max(2),
-            filter: None,
-            filter_bytes: memory / 2,
-            fence_bytes: memory / 16,
-            levels: Vec::new(),
-            written: 0,
-            reads: 0,
+            recent_bytes: memory / 4,
+            recent: RwLock::new(Recent::new(memory)),
+            runs: RwLock::new(Runs::new(memory / 8 * 5, memory / 16, expected)),
+            reads: AtomicU64::new(0),
         }
     }
 
     /// The value of `key`.
-    pub fn get(&mut self, key: &Key) -> Result<Option<Value>> {
-        if let Some(value) = self.recent.get(key) {
+    pub fn get(&self, key: &Key) -> Result<Option<Value>> {
+        if let Some(value) = read(&self.recent).get(key) {
             return Ok(Some(value));
         }
-        if !self.filter.as_ref().is_some_and(|filter| filter.has(key)) {
-            return Ok(None);
-        }
-        // The largest run, which most keys are in, comes last in `levels`.
-        for run in self.levels.iter().rev().flatten() {
-            if let Some(value) = run.get(key, &mut self.reads)? {
-                return Ok(Some(value));
-            }
-        }
-        Ok(None)
+        read(&self.runs).get(key, &self.reads)
     }
 
-    /// Adds a key that is not there yet.
-    pub fn insert(&mut self, key: Key, value: Value) -> Result<()> {
-        if self.recent.len() >= self.most_recent {
+    /// Adds a key that is not there yet. Only one thread may do so at a time.
+    pub fn insert(&self, key: Key, value: Value) -> Result<()> {
+        if read(&self.recent).is_full() {
             self.spill()?;
         }
-        self.recent.insert(key, value);
+        write(&self.recent).insert(key, value);
         Ok(())
     }
 
     /// Reads of scratch files that looking for keys has cost.
     pub fn reads(&self) -> u64 {
-        self.reads
+        self.reads.load(Ordering::Relaxed)
     }
 
-    fn spill(&mut self) -> Result<()> {
-        let filter = self
-            .filter
-            .get_or_insert_with(|| Filter::new(self.filter_bytes));
-        let records = self.recent.sort();
-        for record in records {
-            filter.add(&record::key(record));
-        }
-        self.written += records.len() as u64;
-        let spacing = run::spacing(self.written, self.fence_bytes);
-        let run = SortedRun::write(&self.scratch_dir, records, spacing)?;
-        self.recent.clear();
-        self.add_run(0, run)
+    /// How many keys each run on disk has, the oldest first.
+    pub fn runs(&self) -> Vec<u64> {
+        read(&self.runs).lengths()
     }
 
-    /// Adds a run to `level`, and makes one of the next from those there if that fills it.
-    fn add_run(&mut self, mut level: usize, mut run: SortedRun) -> Result<()> {
-        loop {
-            if self.levels.len() == level {
-                self.levels.push(Vec::new());
+    /// Moves all keys in memory to a run. Whoever looks for a key that is not in memory waits meanwhile.
+    fn spill(&self) -> Result<()> {
+        let mut runs = write(&self.runs);
+        {
+            let mut recent = write(&self.recent);
+            runs.add(&self.scratch_dir, recent.sort())?;
+            if runs.lengths().len() == 1 {
+                // What it took before is for the filters from now on.
+                *recent = Recent::new(self.recent_bytes);
+            } else {
+                recent.clear();
             }
-            let Some(runs) = self.levels.get_mut(level) else {
-                return Ok(());
-            };
-            runs.push(run);
-            if runs.len() < FAN_IN {
-                return Ok(());
-            }
-            let runs = std::mem::take(runs);
-            let spacing = run::spacing(self.written, self.fence_bytes);
-            run = SortedRun::merge(&self.scratch_dir, &runs, spacing)?;
-            level += 1;
         }
+        runs.merge(&self.scratch_dir)
     }
+}
+
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The parts of a record.
@@ -176,9 +155,10 @@ mod tests {
         fn it_is_a_map(
             numbers in prop::collection::vec(0u64..3000, 0..3000),
             memory in prop_oneof![0usize..4000, 4000usize..100_000, Just(1 << 22)],
+            expected in prop_oneof![Just(0u64), 1u64..5000, Just(u64::MAX)],
         ) {
             let scratch = tempfile::tempdir().unwrap();
-            let mut table = SpillingTable::new(scratch.path(), memory);
+            let table = SpillingTable::new(scratch.path(), memory, expected);
             let mut model = BTreeMap::new();
             for (at, number) in numbers.iter().enumerate() {
                 let key = key(*number);
@@ -213,54 +193,73 @@ mod tests {
         [next(), next(), next(), 4096].map(|n| n ^ number.rotate_right(7))
     }
 
-    #[test]
-    fn what_is_there_costs_few_reads_and_what_is_not_hardly_any() {
+    /// Reads for `count` keys that are not there and, after that, for the same when they are, in `memory` bytes.
+    fn reads(count: u64, memory: usize, expected: u64) -> (u64, u64) {
         let scratch = tempfile::tempdir().unwrap();
-        // 16 bits of filter for each key that leaves memory.
-        let mut table = SpillingTable::new(scratch.path(), 80_000 * 4);
-        let count = 80_000;
+        let table = SpillingTable::new(scratch.path(), memory, expected);
         for number in 0..count {
             assert_eq!(table.get(&random_key(number)).unwrap(), None);
             table.insert(random_key(number), [number, 1]).unwrap();
         }
-        let reads = table.reads();
-        assert!(
-            reads < count / 5,
-            "{reads} reads for keys that are not there"
-        );
+        let of_absent = table.reads();
         for number in 0..count {
             let found = table.get(&random_key(number)).unwrap();
             assert_eq!(found, Some([number, 1]));
         }
-        let reads = table.reads() - reads;
-        assert!(reads < 8 * count, "{reads} reads for keys that are there");
+        assert!(!table.runs().is_empty());
+        (of_absent, table.reads() - of_absent)
     }
 
-    /// By hand: `KEYS=10000000 MEMORY=33554432 cargo test --release --lib millions_of_keys -- --ignored --nocapture`.
     #[test]
-    #[ignore = "takes a minute and gigabytes of scratch space; prints what it costs"]
-    fn millions_of_keys() {
-        let number = |name: &str, default| {
-            std::env::var(name).map_or(default, |value| value.parse().unwrap())
-        };
-        let count: u64 = number("KEYS", 10_000_000);
-        let memory = usize::try_from(number("MEMORY", 32 << 20)).unwrap();
-        let scratch = tempfile::tempdir_in(".").unwrap();
-        let mut table = SpillingTable::new(scratch.path(), memory);
-        let begun = std::time::Instant::now();
-        for number in 0..count {
-            // Every tenth file is like one before.
-            let number = if number % 10 == 9 { number / 2 } else { number };
-            let key = random_key(number);
-            if table.get(&key).unwrap().is_none() {
-                table.insert(key, [number, 1]).unwrap();
-            }
-        }
-        let runs: Vec<usize> = table.levels.iter().map(Vec::len).collect();
-        println!(
-            "{count} keys, {memory} bytes: {:?}, {} reads, runs {runs:?}",
-            begun.elapsed(),
-            table.reads()
+    fn what_is_there_costs_a_read_and_what_is_not_hardly_any() {
+        // Ten bits of filter for each key.
+        let (absent, present) = reads(80_000, 160_000, 80_000);
+        assert!(absent < 80_000 / 10, "{absent} for keys that are not there");
+        assert!(
+            present < 80_000 * 6 / 5,
+            "{present} for keys that are there"
         );
+    }
+
+    #[test]
+    fn little_memory_and_more_keys_than_expected_cost_few_reads() {
+        // Five bits of filter for each key, which is what 100 million have in the memory of the default.
+        let (absent, present) = reads(80_000, 80_000, 80_000);
+        assert!(absent < 80_000 / 2, "{absent} for keys that are not there");
+        assert!(present < 80_000 * 2, "{present} for keys that are there");
+        let (absent, present) = reads(80_000, 160_000, 1000);
+        assert!(absent < 80_000 / 2, "{absent} for keys that are not there");
+        assert!(present < 80_000 * 2, "{present} for keys that are there");
+    }
+
+    #[test]
+    fn keys_that_are_there_are_found_while_others_are_added() {
+        let scratch = tempfile::tempdir().unwrap();
+        let table = SpillingTable::new(scratch.path(), 40_000, 30_000);
+        let added = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for seed in 0..2 {
+                let (table, added) = (&table, &added);
+                scope.spawn(move || {
+                    let mut turn: u64 = seed;
+                    loop {
+                        let before = added.load(Ordering::Acquire);
+                        turn = turn.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+                        if let Some(number) = (turn >> 20).checked_rem(before) {
+                            let found = table.get(&random_key(number)).unwrap();
+                            assert_eq!(found, Some([number, 1]), "of {before}");
+                        }
+                        if before == 30_000 {
+                            break;
+                        }
+                    }
+                });
+            }
+            for number in 0..30_000 {
+                table.insert(random_key(number), [number, 1]).unwrap();
+                added.store(number + 1, Ordering::Release);
+            }
+        });
+        assert!(table.runs().len() > 1);
     }
 }

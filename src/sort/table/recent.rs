@@ -3,23 +3,35 @@
 use super::{Key, Record, Value, record};
 
 /// Bytes of memory that a record takes at most: itself, and up to four slots.
-pub(super) const RECORD_MEMORY: usize = size_of::<Record>() + 4 * size_of::<u32>();
+const RECORD_MEMORY: usize = size_of::<Record>() + 4 * size_of::<u32>();
 
 /// Slots of the smallest table.
 const FEWEST_SLOTS: usize = 64;
 
 /// A hash table with open addressing.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Recent {
     records: Vec<Record>,
+    /// How many of them may be there.
+    most: usize,
     /// For each record one slot with its index plus 1, at or behind the one that its key names; 0
     /// is a free one. A power of two of them, at least half of them free.
     slots: Vec<u32>,
 }
 
 impl Recent {
-    pub(super) fn len(&self) -> usize {
-        self.records.len()
+    /// No keys; `memory` bytes of them may come.
+    pub(super) fn new(memory: usize) -> Self {
+        Self {
+            records: Vec::new(),
+            most: (memory / RECORD_MEMORY).max(2),
+            slots: Vec::new(),
+        }
+    }
+
+    /// Whether as many keys are there as may be.
+    pub(super) fn is_full(&self) -> bool {
+        self.records.len() >= self.most
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<Value> {

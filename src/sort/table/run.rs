@@ -1,7 +1,9 @@
-//! Sorted records in a scratch file, and the first number of every so many of them in memory.
+//! Sorted records in a scratch file; in memory, a filter of them and the first number of every so many.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::filter::Filter;
 use super::{Key, Record, Value, record};
 use crate::Result;
 use crate::sort::merge::Merge;
@@ -30,70 +32,99 @@ pub(super) fn spacing(records: u64, memory: usize) -> usize {
     usize::try_from(spacing).unwrap_or(1)
 }
 
+/// Sorted records in a file.
+#[derive(Debug)]
+pub(super) struct Records {
+    scratch: Scratch,
+    count: usize,
+}
+
+impl Records {
+    pub(super) fn count(&self) -> u64 {
+        self.count as u64
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct SortedRun {
-    scratch: Scratch,
-    records: usize,
+    records: Records,
     /// The first number of each record whose index is a multiple of `spacing`.
     fences: Vec<u64>,
     spacing: usize,
+    filter: Filter,
 }
 
 /// A run in the making.
 struct Writer {
     out: ScratchWriter,
-    records: usize,
+    count: usize,
     fences: Vec<u64>,
     spacing: usize,
+    filter: Filter,
 }
 
 impl Writer {
-    fn new(scratch_dir: &Path, spacing: usize) -> Result<Self> {
+    fn new(scratch_dir: &Path, filter: Filter, spacing: usize) -> Result<Self> {
         Ok(Self {
             out: ScratchWriter::create(scratch_dir)?,
-            records: 0,
+            count: 0,
             fences: Vec::new(),
             spacing,
+            filter,
         })
     }
 
     fn push(&mut self, record: &Record) -> Result<()> {
-        if self.records.is_multiple_of(self.spacing) {
+        if self.count.is_multiple_of(self.spacing) {
             self.fences.push(record[0]);
         }
-        self.records += 1;
+        self.count += 1;
+        self.filter.add(&record::key(record));
         write(record, &mut self.out)
     }
 
     fn finish(self) -> Result<SortedRun> {
         Ok(SortedRun {
-            scratch: self.out.finish()?,
-            records: self.records,
+            records: Records {
+                scratch: self.out.finish()?,
+                count: self.count,
+            },
             fences: self.fences,
             spacing: self.spacing,
+            filter: self.filter,
         })
     }
 }
 
 impl SortedRun {
-    /// Writes `records`, which are sorted.
-    pub(super) fn write(scratch_dir: &Path, records: &[Record], spacing: usize) -> Result<Self> {
-        let mut writer = Writer::new(scratch_dir, spacing)?;
+    /// Writes `records`, which are sorted, and makes them known to `filter`, which is empty.
+    pub(super) fn write(
+        scratch_dir: &Path,
+        records: &[Record],
+        filter: Filter,
+        spacing: usize,
+    ) -> Result<Self> {
+        let mut writer = Writer::new(scratch_dir, filter, spacing)?;
         records.iter().try_for_each(|record| writer.push(record))?;
         writer.finish()
     }
 
     /// Makes one run of several.
-    pub(super) fn merge(scratch_dir: &Path, runs: &[Self], spacing: usize) -> Result<Self> {
+    pub(super) fn merge(
+        scratch_dir: &Path,
+        runs: &[Records],
+        filter: Filter,
+        spacing: usize,
+    ) -> Result<Self> {
         let cursors = runs.iter().map(|run| {
             let whole = Run {
                 start: 0,
-                end: (run.records * RECORD_BYTES) as u64,
+                end: (run.count * RECORD_BYTES) as u64,
             };
             TupleCursor::in_file(&run.scratch, whole, READ_BUFFER)
         });
         let mut merge: Merge<TupleCursor<6>> = Merge::new(cursors.collect())?;
-        let mut writer = Writer::new(scratch_dir, spacing)?;
+        let mut writer = Writer::new(scratch_dir, filter, spacing)?;
         while let Some(cursor) = merge.lowest() {
             writer.push(&cursor.current())?;
             merge.advance()?;
@@ -101,8 +132,24 @@ impl SortedRun {
         writer.finish()
     }
 
+    pub(super) fn records(&self) -> u64 {
+        self.records.count()
+    }
+
+    pub(super) fn filter_bytes(&self) -> usize {
+        self.filter.bytes()
+    }
+
+    /// What is in the file; gives up what is in memory.
+    pub(super) fn into_records(self) -> Records {
+        self.records
+    }
+
     /// The value of `key`; counts what is read for it.
-    pub(super) fn get(&self, key: &Key, reads: &mut u64) -> Result<Option<Value>> {
+    pub(super) fn get(&self, key: &Key, reads: &AtomicU64) -> Result<Option<Value>> {
+        if !self.filter.has(key) {
+            return Ok(None);
+        }
         // Behind the last fence below the key, and before the first above it: one block, unless
         // other keys have the same first number.
         let first = self.fences.partition_point(|&fence| fence < key[0]);
@@ -110,10 +157,11 @@ impl SortedRun {
         let mut bytes = vec![0; self.spacing * RECORD_BYTES];
         for block in first.saturating_sub(1)..end {
             let start = block * self.spacing;
-            let count = self.spacing.min(self.records - start);
+            let count = self.spacing.min(self.records.count - start);
             let bytes = bytes.get_mut(..count * RECORD_BYTES).unwrap_or_default();
-            *reads += 1;
-            self.scratch.read_at(bytes, (start * RECORD_BYTES) as u64)?;
+            reads.fetch_add(1, Ordering::Relaxed);
+            let at = (start * RECORD_BYTES) as u64;
+            self.records.scratch.read_at(bytes, at)?;
             if let Some(value) = find(bytes, key) {
                 return Ok(Some(value));
             }
