@@ -4,5 +4,8 @@
 
 #[cfg(feature = "mount")]
 pub(crate) mod fuse_ring;
+#[cfg(feature = "mount")]
+#[cfg(test)]
+mod fuse_ring_tests;
 pub(crate) mod prefix;
 pub(crate) mod training;

@@ -10,6 +10,8 @@
 mod dispatch;
 mod output;
 mod processors;
+#[cfg(test)]
+mod processors_tests;
 mod request;
 mod rings;
 
