@@ -12,10 +12,13 @@
 mod mounting;
 mod packing;
 
-use dgfs::read::{Decoders, Image, Node};
+use dgfs::read::{Decoders, Image, Keeping, Node};
 use packing::{Scene, dgfs, flip};
 use proptest::prelude::*;
-use std::fs;
+use rustix::fs::{Advice, fadvise};
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -244,6 +247,125 @@ fn there_are_no_threads_for_what_is_not_compressed() {
     dgfs(&[&"pack", &"-q", &"--compress", &"none", &source, &image]).fine();
     let image = Arc::new(Image::open(&image).unwrap());
     assert!(Decoders::start(&image, 3, || ()).is_empty());
+}
+
+/// Drops a file from the page cache. False if it stays, as in a file system that is memory.
+fn forget(path: &Path) -> bool {
+    let file = File::open(path).unwrap();
+    file.sync_all().unwrap();
+    fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+    resident(path) == Some(0)
+}
+
+/// Bytes of a file that are in the page cache; `None` if nobody tells.
+fn resident(path: &Path) -> Option<u64> {
+    let words = ["--bytes", "--noheadings", "--output", "RES"];
+    let output = Command::new("fincore")
+        .args(words)
+        .arg(path)
+        .output()
+        .ok()?;
+    String::from_utf8(output.stdout).ok()?.trim().parse().ok()
+}
+
+/// An image of files that are not compressed, open for those who keep what they read.
+fn open_plain(scene: &Scene, threads: usize) -> (Arc<Image>, Decoders) {
+    let options = Image::options().many_readers(Keeping::WithReaders);
+    let image = Arc::new(options.open(&scene.image()).unwrap());
+    let decoders = Decoders::start(&image, threads, || ());
+    assert_eq!(decoders.len(), threads);
+    (image, decoders)
+}
+
+/// What reading a file in steps gives, as a digest of each, and the errors.
+fn read_in_steps(image: &Image, name: &str, step: u64) -> Vec<Result<u64, String>> {
+    let node = node(image, name);
+    let mut scratch = Vec::new();
+    let reads = (0..node.size).step_by(step as usize).map(|at| {
+        let read = image.read_at(&node, at, step as usize, &mut scratch);
+        let digest = |bytes: &[u8]| {
+            bytes
+                .iter()
+                .fold(bytes.len() as u64, |sum, &b| mixed(sum ^ u64::from(b)))
+        };
+        read.map(digest).map_err(|error| error.to_string())
+    });
+    reads.collect()
+}
+
+#[test]
+fn what_is_not_compressed_is_read_ahead_past_the_page_cache() {
+    let scene = Scene::new(|root| {
+        fs::write(root.join("large"), text(24 << 20)).unwrap();
+        fs::write(root.join("mixture"), mixture((9 << 20) + 4321)).unwrap();
+    });
+    let (source, image) = (scene.source(), scene.image());
+    dgfs(&[&"pack", &"-q", &"--compress", &"none", &source, &image]).fine();
+    let is_on_disk = forget(&scene.volume());
+    for name in ["large", "mixture"] {
+        for step in [1 << 20, 700_000, 3 << 20, 128 << 10] {
+            let (image, _none) = open_plain(&scene, 0);
+            let expected = read_in_steps(&image, name, step);
+            assert!(expected.iter().all(Result::is_ok));
+            for is_cold in [true, false] {
+                if is_cold {
+                    forget(&scene.volume());
+                }
+                let (image, _decoders) = open_plain(&scene, 2);
+                assert_eq!(
+                    read_in_steps(&image, name, step),
+                    expected,
+                    "{name} by {step}"
+                );
+            }
+        }
+    }
+    if !is_on_disk {
+        println!("SKIPPED a part: needs fincore, and a file system on a disk");
+        return;
+    }
+    let left = |threads| {
+        forget(&scene.volume());
+        let (image, _decoders) = open_plain(&scene, threads);
+        read_in_steps(&image, "large", 1 << 20);
+        resident(&scene.volume()).unwrap()
+    };
+    // All but the first read, which nothing precedes, and the pages around.
+    assert!(left(2) < 3 << 19, "{} and {} without", left(2), left(0));
+}
+
+#[test]
+fn a_volume_that_is_cut_off_fails_in_the_same_places() {
+    let scene = Scene::new(|root| fs::write(root.join("large"), text(8 << 20)).unwrap());
+    let (source, image) = (scene.source(), scene.image());
+    dgfs(&[&"pack", &"-q", &"--compress", &"none", &source, &image]).fine();
+    let length = fs::metadata(scene.volume()).unwrap().len();
+    for (left, damaged) in [
+        (5 << 20, None),
+        ((5 << 20) + 77, None),
+        (length, Some(6 << 20)),
+    ] {
+        let outcomes = |threads| {
+            let (image, _decoders) = open_plain(&scene, threads);
+            // The table, which lies behind the contents, is read once.
+            let node = node(&image, "large");
+            image.read_at(&node, 0, 10, &mut Vec::new()).unwrap();
+            let volume = File::options().write(true).open(scene.volume()).unwrap();
+            let whole = fs::read(scene.volume()).unwrap();
+            volume.set_len(left).unwrap();
+            if let Some(at) = damaged {
+                flip(&scene.volume(), at);
+            }
+            forget(&scene.volume());
+            let outcomes = read_in_steps(&image, "large", 1 << 20);
+            fs::write(scene.volume(), whole).unwrap();
+            outcomes
+        };
+        let expected = outcomes(0);
+        let failed = expected.iter().filter(|outcome| outcome.is_err()).count();
+        assert!((1..=4).contains(&failed), "{failed}: {expected:?}");
+        assert_eq!(outcomes(2), expected, "{left}");
+    }
 }
 
 #[test]

@@ -54,9 +54,6 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use trace::Trace;
 
-/// Most threads that decompress ahead of readers, who cannot take more than these give.
-const DECODERS: usize = 4;
-
 /// Shows `image` on `directory`, and returns when the mount answers.
 ///
 /// Root mounts directly; other users need `fusermount3`. The directory may hold files, which the mount
@@ -151,13 +148,7 @@ fn mount_over(
 
 /// Threads that decompress ahead: one for each processor, or as many as the options say.
 fn decoders(image: &Arc<Image>, options: &MountOptions) -> Decoders {
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    // Beside the thread that serves, a single processor has no time for another.
-    let threads = match options.threads {
-        _ if processors == 1 => 0,
-        Some(threads) => threads.min(DECODERS),
-        None => processors.min(DECODERS),
-    };
+    let threads = Decoders::suitable_threads(options.threads);
     let sandbox = options.sandbox.clone();
     Decoders::start(image, threads, move || {
         if let Some(sandbox) = &sandbox {

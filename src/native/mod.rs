@@ -7,5 +7,7 @@ pub(crate) mod fuse_ring;
 #[cfg(feature = "mount")]
 #[cfg(test)]
 mod fuse_ring_tests;
+#[cfg(feature = "mount")]
+pub(crate) mod page_cache;
 pub(crate) mod prefix;
 pub(crate) mod training;

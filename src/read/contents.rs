@@ -4,7 +4,7 @@ use super::codecs::Codecs;
 use super::cut::CutBlocks;
 use super::decode_ahead::Ahead;
 use super::decoded::DecodedChunks;
-use super::files::Part;
+use super::files::{LARGE, Part};
 use super::node::{Extent, Node};
 use crate::format::checksum::crc;
 use crate::format::cut::largest_chunk;
@@ -90,13 +90,14 @@ struct Source<'a> {
 }
 
 impl Contents {
-    /// Contents in `volumes` of an image with this header. Up to `chunk_bytes` of decoded chunks are kept, half of them for
-    /// those who read in order.
+    /// Contents in `volumes` of an image with this header. Up to `chunk_bytes` of decoded chunks are kept, and `ahead_bytes`
+    /// for those who read in order.
     pub(super) fn new(
         volumes: Vec<Volume>,
         header: &Header,
         codecs: Codecs,
         chunk_bytes: usize,
+        ahead_bytes: usize,
     ) -> Self {
         let (chunk_shift, is_cut) = (header.chunk_shift, header.is_cut());
         let largest = if is_cut {
@@ -109,10 +110,10 @@ impl Contents {
             chunk_shift,
             codecs,
             tables: Cache::new(KEPT_TABLE_BLOCKS),
-            decoded: DecodedChunks::new(chunk_bytes - chunk_bytes / 2, in_memory(largest)),
+            decoded: DecodedChunks::new(chunk_bytes, in_memory(largest)),
             is_cut,
             cut_blocks: CutBlocks::new(),
-            ahead: Ahead::new(chunk_bytes / 2, chunk_shift),
+            ahead: Ahead::new(ahead_bytes, chunk_shift),
         }
     }
 
@@ -180,7 +181,7 @@ impl Contents {
         if offset >= end {
             return Ok(&[]);
         }
-        if self.ahead.is_for(node, end - offset) {
+        if self.is_read_ahead(node, end - offset) {
             return self.read_pieces(node, offset..end, scratch);
         }
         self.read_range(node, offset..end, scratch)
@@ -190,11 +191,23 @@ impl Contents {
     pub(super) fn read_range<'s>(
         &self,
         node: &Node,
-        Range { start: offset, end }: Range<u64>,
+        range: Range<u64>,
         scratch: &'s mut Vec<u8>,
     ) -> Result<&'s [u8]> {
+        let place = self.read_somewhere(node, range, scratch)?;
+        scratch.get(place).ok_or_else(too_short)
+    }
+
+    /// As [`Self::read_range`]; says where in `scratch` the bytes are.
+    pub(super) fn read_somewhere(
+        &self,
+        node: &Node,
+        Range { start: offset, end }: Range<u64>,
+        scratch: &mut Vec<u8>,
+    ) -> Result<Range<usize>> {
         if let Some(cut) = node.extent.cut {
-            return self.read_cut(node, cut, offset..end, scratch);
+            let bytes = self.read_cut(node, cut, offset..end, scratch)?;
+            return Ok(0..bytes.len());
         }
         let source = self.locate(node)?;
         let number = offset >> self.chunk_shift;
@@ -207,15 +220,71 @@ impl Contents {
                 let bytes = part_of(&chunk, start, end - offset)?;
                 scratch.clear();
                 scratch.extend_from_slice(bytes);
-                return Ok(scratch);
+                return Ok(0..scratch.len());
             }
         }
-        if source.shape.has_table() {
-            self.read_chunks(&source, offset..end, scratch)?;
-        } else {
+        let whole = if !source.shape.has_table() {
             self.read_small(&source, !part, scratch)?;
+            0..scratch.len()
+        } else if let Some(place) = self.read_plain(&source, offset..end, scratch)? {
+            place
+        } else {
+            self.read_chunks(&source, offset..end, scratch)?;
+            0..scratch.len()
+        };
+        let first = whole.start.saturating_add(in_memory(start));
+        let place = first..first.saturating_add(in_memory(end - offset));
+        (place.end <= whole.end)
+            .then_some(place)
+            .ok_or_else(too_short)
+    }
+
+    /// Reads the whole chunks that cover `range` to somewhere in `scratch`, by one read, and says where. `None` if
+    /// they are not all neighbours and stored as they are, or if nobody reads ahead.
+    fn read_plain(
+        &self,
+        source: &Source<'_>,
+        range: Range<u64>,
+        scratch: &mut Vec<u8>,
+    ) -> Result<Option<Range<usize>>> {
+        if !self.ahead.is_served() || range.end - range.start < LARGE {
+            return Ok(None);
         }
-        part_of(scratch, start, end - offset)
+        let numbers = range.start >> self.chunk_shift..((range.end - 1) >> self.chunk_shift) + 1;
+        let table = self.table_block(source, numbers.start / BLOCK_ROWS as u64)?;
+        let skip = in_memory(numbers.start - table.first);
+        let (before, rows) = table.chunks.split_at(skip.min(table.chunks.len()));
+        let Some(chunks) = rows.get(..in_memory(numbers.end - numbers.start)) else {
+            return Ok(None);
+        };
+        let plain = numbers
+            .clone()
+            .map(|number| source.shape.chunk_length(number));
+        if !chunks.iter().map(|chunk| u64::from(chunk.stored)).eq(plain) {
+            return Ok(None);
+        }
+        let group = Group {
+            first: numbers.start,
+            chunks,
+            start: source.at + table.offset + stored_length(before) as u64,
+        };
+        let length = stored_length(chunks);
+        let place = source
+            .volume
+            .part
+            .read_large(scratch, group.start, length)?;
+        source.check_chunks(&group, scratch.get(place.clone()).unwrap_or(&[]))?;
+        Ok(Some(place))
+    }
+
+    /// Whether the stored bytes of `range` are known to lie on the device rather than in memory, as far as their place
+    /// follows from the size of the file.
+    pub(super) fn is_cold(&self, node: &Node, range: &Range<u64>) -> bool {
+        self.locate(node).is_ok_and(|source| {
+            let length = range.end.saturating_sub(range.start);
+            let at = source.at.saturating_add(range.start);
+            source.volume.part.is_cold(at, length)
+        })
     }
 
     fn table_block(&self, source: &Source<'_>, block: u64) -> Result<Arc<TableBlock>> {
@@ -543,7 +612,13 @@ pub(super) fn in_memory(length: u64) -> usize {
 pub(super) fn part_of(bytes: &[u8], start: u64, length: u64) -> Result<&[u8]> {
     let part = bytes.get(in_memory(start)..);
     part.and_then(|part| part.get(..in_memory(length)))
-        .ok_or_else(|| Error::corrupt("extent is shorter than its file"))
+        .ok_or_else(too_short)
+}
+
+/// An extent that has less than the file, as no image has that dgfs made.
+#[cold]
+pub(super) fn too_short() -> Error {
+    Error::corrupt("extent is shorter than its file")
 }
 
 pub(super) fn copy(to: &mut [u8], from: &[u8]) -> Result<()> {

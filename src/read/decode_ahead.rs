@@ -1,14 +1,16 @@
-//! Decompressing ahead of those who read large files in order, by threads of its own.
+//! Decompressing ahead of those who read large files in order, by threads of its own, and reading past the page cache what
+//! is not compressed.
 //!
 //! A piece is what the next read will probably want, whatever chunks it lies in, so that nothing here depends on how a
 //! file is cut. A failure leaves the piece to the read that wants it, which then fails for a reason of its own.
 
-use super::contents::Contents;
-use super::pieces::{Found, Pieces, Task};
+use super::contents::{Contents, copy, too_short};
+use super::files::LARGE;
+use super::pieces::{Bytes, Found, Pieces, Task};
 use super::streams::Streams;
 use super::{Image, Node};
+use crate::Result;
 use crate::format::extent::Shape;
-use crate::{Error, Result};
 use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
@@ -27,6 +29,9 @@ const WINDOW: u64 = 4 * LONGEST_PIECE;
 
 /// Longest read that is served in pieces; the kernel's are much shorter.
 const LONGEST_READ: u64 = 64 << 20;
+
+/// Most threads that decompress ahead of readers, who cannot take more than these give.
+const MOST_THREADS: usize = 4;
 
 /// An odd number without a pattern: 2^64 divided by the golden ratio.
 const SCATTER: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -62,49 +67,51 @@ impl Ahead {
         }
     }
 
-    /// The bytes of a piece from `skip` on: the piece itself if it is these, else copied to `scratch`.
+    /// The bytes of a piece from `skip` on: in the piece itself if nobody else needs it, else copied to `scratch`.
     fn hand_out<'s>(
         &self,
-        bytes: Arc<Vec<u8>>,
+        bytes: Arc<Bytes>,
         skip: usize,
         length: usize,
         scratch: &'s mut Vec<u8>,
     ) -> Result<&'s [u8]> {
-        match Arc::try_unwrap(bytes) {
-            Ok(bytes) if skip == 0 && bytes.len() == length => {
-                self.pieces.give_back(std::mem::replace(scratch, bytes));
+        let place = match Arc::try_unwrap(bytes) {
+            Ok(bytes) => {
+                let place = bytes.part(skip, length);
+                self.pieces
+                    .give_back(std::mem::replace(scratch, bytes.buffer));
+                place
             }
-            bytes => {
+            Err(bytes) => {
                 scratch.resize(length, 0);
-                self.copy_out(bytes.map_or_else(|shared| shared, Arc::new), skip, scratch)?;
+                self.copy_out(bytes, skip, scratch)?;
+                Some(0..length)
             }
-        }
-        Ok(scratch)
+        };
+        place
+            .and_then(|place| scratch.get(place))
+            .ok_or_else(too_short)
     }
 
     /// Fills `target` with the bytes of a piece from `skip` on.
-    fn copy_out(&self, bytes: Arc<Vec<u8>>, skip: usize, target: &mut [u8]) -> Result<()> {
-        copy(&bytes, skip, target)?;
+    fn copy_out(&self, bytes: Arc<Bytes>, skip: usize, target: &mut [u8]) -> Result<()> {
+        let place = bytes.part(skip, target.len());
+        let part = place.and_then(|place| bytes.buffer.get(place));
+        target.copy_from_slice(part.ok_or_else(too_short)?);
         if let Ok(bytes) = Arc::try_unwrap(bytes) {
-            self.pieces.give_back(bytes);
+            self.pieces.give_back(bytes.buffer);
         }
         Ok(())
     }
 
-    /// Whether a read of so many bytes of `node` is looked at: there are threads to decode, perhaps something to be
-    /// decoded, and it is no attempt to get all at once.
-    pub(super) fn is_for(&self, node: &Node, bytes: u64) -> bool {
-        let length = node.data_length();
+    /// Whether there are threads that decode ahead.
+    pub(super) fn is_served(&self) -> bool {
         self.threads.load(Ordering::Relaxed) > 0
-            && bytes <= LONGEST_READ
-            && length > 1 << self.chunk_shift
-            && (node.extent.cut.is_some()
-                || node.extent.stored
-                    != Shape::new(length, self.chunk_shift).default_stored_length())
     }
 
-    /// Notes that `range` of `node` is read, and has decoded what will be wanted next, no more than was read so far.
-    fn plan(&self, node: &Node, range: &Range<u64>) {
+    /// Notes that `range` of `node` is read. Gives what will be wanted next, no more than was read so far, and the
+    /// length of the pieces to decode it in.
+    fn next(&self, node: &Node, range: &Range<u64>) -> Option<(Range<u64>, u64)> {
         // Each file has a place of its own among all numbers; should two come close, too much is decoded once.
         let base = node.extent.position.wrapping_mul(SCATTER) >> 1;
         let place = base.saturating_add(range.start)..base.saturating_add(range.end);
@@ -114,15 +121,14 @@ impl Ahead {
         let step = (range.end - range.start).max(SHORTEST_PIECE);
         let step = step.next_multiple_of(chunk).min(self.longest);
         if !advice.follows || advice.length < 2 * step {
-            return;
+            return None;
         }
         let next = advice.next.saturating_sub(base);
         let end = next.saturating_add(advice.length.min(WINDOW));
         let end = (end - end % chunk).min(node.data_length());
         let step = (range.end - range.start).min(self.longest);
         let step = (step - step % chunk).max(chunk);
-        self.pieces
-            .plan(node, next.next_multiple_of(chunk)..end, step);
+        Some((next.next_multiple_of(chunk)..end, step))
     }
 }
 
@@ -131,6 +137,39 @@ fn in_memory(range: &Range<u64>) -> usize {
 }
 
 impl Contents {
+    /// Whether a read of so many bytes of `node` is looked at: there are threads to decode, perhaps something to be
+    /// decoded or much to be read past the page cache, and it is no attempt to get all at once.
+    pub(super) fn is_read_ahead(&self, node: &Node, bytes: u64) -> bool {
+        self.ahead().is_served()
+            && bytes <= LONGEST_READ
+            && node.data_length() > 1 << self.chunk_shift()
+            && (self.is_coded(node) || bytes >= LARGE && node.extent.cut.is_none())
+    }
+
+    /// Whether contents of `node` may be frames.
+    fn is_coded(&self, node: &Node) -> bool {
+        let shape = Shape::new(node.data_length(), self.chunk_shift());
+        self.codecs().is_compressed()
+            && (node.extent.cut.is_some() || node.extent.stored != shape.default_stored_length())
+    }
+
+    /// Whether the system leaves what is read in order to its readers, so that reading past the page cache may pay.
+    fn is_kept_by_readers(&self) -> bool {
+        let mut volumes = self.volumes().iter();
+        volumes.any(|volume| volume.part.is_kept_by_readers())
+    }
+
+    /// Notes a read of `range`, and has decoded what will be wanted next.
+    fn plan(&self, node: &Node, range: &Range<u64>) {
+        let Some((next, step)) = self.ahead().next(node, range) else {
+            return;
+        };
+        // What is in the page cache already is not decoded, only copied, and to hand it over costs as much.
+        if self.is_coded(node) || self.is_cold(node, &next) {
+            self.ahead().pieces.plan(node, next, step);
+        }
+    }
+
     /// As [`Contents::read_range`], with what was decoded ahead, and decoding more if reads follow each other.
     pub(super) fn read_pieces<'s>(
         &self,
@@ -140,7 +179,7 @@ impl Contents {
     ) -> Result<&'s [u8]> {
         let ahead = self.ahead();
         let mut parts = ahead.pieces.take(node, range.clone());
-        ahead.plan(node, &range);
+        self.plan(node, &range);
         if parts.len() > 1 {
             // All of it is filled, so what is in there now does not matter.
             scratch.resize(in_memory(&range), 0);
@@ -188,23 +227,13 @@ impl Contents {
 
     /// Fills `target` with `range`, which was not decoded ahead.
     fn read_rest(&self, node: &Node, range: &Range<u64>, target: &mut [u8]) -> Result<()> {
-        REST.with_borrow_mut(|rest| copy(self.read_range(node, range.clone(), rest)?, 0, target))
+        REST.with_borrow_mut(|rest| copy(target, self.read_range(node, range.clone(), rest)?))
     }
 
     /// Decodes a piece into its buffer; `None` if it does not decode.
-    fn decode_piece(
-        &self,
-        file: &Node,
-        range: &Range<u64>,
-        mut buffer: Vec<u8>,
-    ) -> Option<Vec<u8>> {
-        let bytes = self.read_range(file, range.clone(), &mut buffer);
-        let length = bytes.map(<[u8]>::len).ok()?;
-        // It begins with a chunk, so nothing stands before it.
-        (length == in_memory(range)).then(|| {
-            buffer.truncate(length);
-            buffer
-        })
+    fn decode_piece(&self, file: &Node, range: &Range<u64>, mut buffer: Vec<u8>) -> Option<Bytes> {
+        let place = self.read_somewhere(file, range.clone(), &mut buffer).ok()?;
+        (place.len() == in_memory(range)).then_some(Bytes { buffer, place })
     }
 
     /// Decodes what is planned until it is over.
@@ -232,7 +261,7 @@ struct Begun<'a> {
     pieces: &'a Pieces<Node>,
     file: &'a Node,
     range: &'a Range<u64>,
-    bytes: Option<Vec<u8>>,
+    bytes: Option<Bytes>,
 }
 
 impl Drop for Begun<'_> {
@@ -241,17 +270,7 @@ impl Drop for Begun<'_> {
     }
 }
 
-/// Fills `target` with the bytes of a piece from `skip` on.
-fn copy(bytes: &[u8], skip: usize, target: &mut [u8]) -> Result<()> {
-    let bytes = bytes
-        .get(skip..)
-        .and_then(|bytes| bytes.get(..target.len()));
-    let bytes = bytes.ok_or_else(|| Error::corrupt("extent is shorter than its file"))?;
-    target.copy_from_slice(bytes);
-    Ok(())
-}
-
-/// Threads that decompress ahead of whoever reads large files of an image in order, wherever he does it. They end when
+/// Threads that read and decompress ahead of whoever reads large files of an image in order, wherever he does it. They end when
 /// this is dropped.
 #[derive(Debug)]
 pub struct Decoders {
@@ -262,7 +281,7 @@ pub struct Decoders {
 
 impl Decoders {
     /// Starts `threads` threads for `image`; each has called `enter` when this returns. None are started if there is nothing
-    /// to decompress, or if the memory for decompressed chunks has no room for what is ahead.
+    /// to decompress and nothing to be read past the page cache, or if the memory for decompressed chunks has no room for what is ahead.
     pub fn start(
         image: &Arc<Image>,
         threads: usize,
@@ -274,7 +293,8 @@ impl Decoders {
             threads: Vec::new(),
         };
         let contents = &image.contents;
-        if !contents.codecs().is_compressed() || contents.ahead().longest == 0 {
+        let is_wanted = contents.codecs().is_compressed() || contents.is_kept_by_readers();
+        if !is_wanted || contents.ahead().longest == 0 {
             return decoders;
         }
         // Once this returns, whoever limits the process can rely on what `enter` has done.
@@ -298,6 +318,16 @@ impl Decoders {
         // Nothing comes: it ends with the last of the senders.
         let _ = entered.recv();
         decoders
+    }
+
+    /// How many threads pay: `wanted`, or one for each processor, but not more than a reader needs. None if there is only one
+    /// processor, which has no time for them beside the reader.
+    pub fn suitable_threads(wanted: Option<usize>) -> usize {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        if processors == 1 {
+            return 0;
+        }
+        wanted.unwrap_or(processors).min(MOST_THREADS)
     }
 
     /// How many threads there are.

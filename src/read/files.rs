@@ -6,6 +6,7 @@ use super::streams::Streams;
 use crate::{Error, Result};
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,6 +33,22 @@ pub trait ReadAt: Send + Sync {
     /// As [`Self::read_exact_at`]; `purpose` may help to read better.
     fn read_for_at(&self, buffer: &mut [u8], offset: u64, _purpose: Purpose) -> io::Result<()> {
         self.read_exact_at(buffer, offset)
+    }
+
+    /// Whether `length` bytes from `offset` on are known to lie on the device rather than in memory.
+    fn is_cold(&self, _offset: u64, _length: u64) -> bool {
+        false
+    }
+
+    /// Reads `length` bytes from `offset` on past the page cache to somewhere in `buffer`, and says where. `None` if that
+    /// is not possible: then they are still to be read.
+    fn read_direct(
+        &self,
+        _buffer: &mut Vec<u8>,
+        _offset: u64,
+        _length: usize,
+    ) -> io::Result<Option<Range<usize>>> {
+        Ok(None)
     }
 
     /// Says that `length` bytes from `offset` on will be read soon.
@@ -96,6 +113,19 @@ impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
         (**self).read_for_at(buffer, offset, purpose)
     }
 
+    fn read_direct(
+        &self,
+        buffer: &mut Vec<u8>,
+        offset: u64,
+        length: usize,
+    ) -> io::Result<Option<Range<usize>>> {
+        (**self).read_direct(buffer, offset, length)
+    }
+
+    fn is_cold(&self, offset: u64, length: u64) -> bool {
+        (**self).is_cold(offset, length)
+    }
+
     fn will_need(&self, offset: u64, length: u64) {
         (**self).will_need(offset, length);
     }
@@ -147,7 +177,7 @@ pub(super) struct Part {
 
 /// From this many bytes on, a read in order that is kept by its reader leaves nothing behind. After a smaller one, what
 /// the system has read ahead together with it would have to be read again.
-const LARGE: u64 = 512 << 10;
+pub(super) const LARGE: u64 = 512 << 10;
 
 impl std::fmt::Debug for Part {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -222,11 +252,56 @@ impl Part {
 
     fn fill(&self, buffer: &mut [u8], offset: u64, once: bool) -> Result<()> {
         let length = buffer.len() as u64;
+        self.access(offset, length, once, |at, purpose| {
+            self.bytes.read_for_at(buffer, at, purpose)
+        })
+    }
+
+    /// Reads to somewhere in `buffer`, and says where: past the page cache if it is much, cold, read in order and kept
+    /// by its reader.
+    pub(super) fn read_large(
+        &self,
+        buffer: &mut Vec<u8>,
+        offset: u64,
+        length: usize,
+    ) -> Result<Range<usize>> {
+        self.access(offset, length as u64, false, |at, purpose| {
+            let is_large = purpose.in_order && purpose.once;
+            if is_large && self.bytes.is_cold(at, length as u64) {
+                if let Some(place) = self.bytes.read_direct(buffer, at, length)? {
+                    return Ok(place);
+                }
+            }
+            buffer.resize(length.max(buffer.len()), 0);
+            let target = buffer.get_mut(..length).unwrap_or(&mut []);
+            self.bytes.read_for_at(target, at, purpose)?;
+            Ok(0..length)
+        })
+    }
+
+    /// Whether what is read shall not stay in memory here.
+    pub(super) fn is_kept_by_readers(&self) -> bool {
+        matches!(self.streams, Some((_, Keeping::WithReaders)))
+    }
+
+    /// Whether a range is known to lie on the device rather than in memory, and shall not stay there.
+    pub(super) fn is_cold(&self, offset: u64, length: u64) -> bool {
+        self.is_kept_by_readers() && self.bytes.is_cold(self.base.saturating_add(offset), length)
+    }
+
+    /// Counts a read, finds out what it is for, and does it.
+    fn access<T>(
+        &self,
+        offset: u64,
+        length: u64,
+        once: bool,
+        read: impl FnOnce(u64, Purpose) -> io::Result<T>,
+    ) -> Result<T> {
         self.count.reads.fetch_add(1, Ordering::Relaxed);
         self.count.bytes.fetch_add(length, Ordering::Relaxed);
         let at = self.base.saturating_add(offset);
         let Some((streams, keeping)) = &self.streams else {
-            let outcome = self.bytes.read_exact_at(buffer, at);
+            let outcome = read(at, Purpose::default());
             return outcome.map_err(|error| self.failed(at, error));
         };
         let advice = streams.note(&(offset..offset.saturating_add(length)));
@@ -240,7 +315,7 @@ impl Part {
             in_order: advice.follows,
             once: keeps && alone,
         };
-        let outcome = self.bytes.read_for_at(buffer, at, purpose);
+        let outcome = read(at, purpose);
         if keeps && !advice.behind.is_empty() {
             let start = self.base.saturating_add(advice.behind.start);
             let length = advice.behind.end - advice.behind.start;

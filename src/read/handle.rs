@@ -1,11 +1,13 @@
-//! An open file of an image, read in one of three ways: here and there, in order, or past the page cache.
+//! An open file of an image, read in one of four ways: here and there, in order, with nothing kept, or past the page cache.
 
+use super::direct;
 use super::files::{Purpose, ReadAt};
 use crate::format::PAGE_BYTES;
 use rustix::fs::{Advice, OFlags, fadvise};
 use rustix::io::{Errno, ReadWriteFlags};
 use std::fs::File;
 use std::io::{self, IoSliceMut};
+use std::ops::Range;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -22,8 +24,12 @@ pub(super) struct Handle {
     file: File,
     /// The same file for reads in order, opened when the first comes. `None` if that failed.
     ordered: OnceLock<Option<File>>,
-    /// Whether the system refused to read past the page cache.
+    /// Whether the system refused to read and keep nothing.
     refuses: AtomicBool,
+    /// The same file for reads past the page cache, opened when the first comes. `None` if that failed.
+    direct: OnceLock<Option<File>>,
+    /// Whether the system refused to read so.
+    refuses_direct: AtomicBool,
 }
 
 impl Handle {
@@ -36,6 +42,8 @@ impl Handle {
             file,
             ordered: OnceLock::new(),
             refuses: AtomicBool::new(false),
+            direct: OnceLock::new(),
+            refuses_direct: AtomicBool::new(false),
         }
     }
 
@@ -51,7 +59,7 @@ impl Handle {
         offset: u64,
         purpose: Purpose,
     ) -> io::Result<()> {
-        let ordered = || self.ordered.get_or_init(|| self.open_again()).as_ref();
+        let ordered = || self.ordered.get_or_init(|| self.open_ordered()).as_ref();
         let file = purpose.in_order.then(ordered).flatten();
         let file = file.unwrap_or(&self.file);
         if !purpose.once {
@@ -73,18 +81,55 @@ impl Handle {
         Ok(())
     }
 
-    /// The same file with a place of its own in the system's reading ahead.
-    fn open_again(&self) -> Option<File> {
+    /// Whether most of a range is not in the page cache, and can be read past it as far as is known.
+    pub(super) fn is_cold(&self, offset: u64, length: u64) -> bool {
+        !self.refuses_direct.load(Ordering::Relaxed) && direct::is_cold(&self.file, offset, length)
+    }
+
+    /// Reads past the page cache to somewhere in `buffer`, and says where. `None` if that is not possible.
+    pub(super) fn read_direct(
+        &self,
+        buffer: &mut Vec<u8>,
+        offset: u64,
+        length: usize,
+    ) -> io::Result<Option<Range<usize>>> {
+        if self.refuses_direct.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let open = || self.open_again(OFlags::DIRECT);
+        let outcome = match self.direct.get_or_init(open) {
+            Some(file) => direct::read(file, buffer, offset, length),
+            None => Err(Errno::INVAL.into()),
+        };
+        match outcome {
+            Err(error) if is_refusal(&error) => {
+                self.refuses_direct.store(true, Ordering::Relaxed);
+                Ok(None)
+            }
+            // For want of memory for it, or the like.
+            Err(error) if error.raw_os_error() != Some(Errno::IO.raw_os_error()) => Ok(None),
+            outcome => outcome,
+        }
+    }
+
+    /// The same file for reads in order, with a place of its own in the system's reading ahead.
+    fn open_ordered(&self) -> Option<File> {
+        let found = self.open_again(OFlags::empty())?;
+        let _ = fadvise(&found, 0, None, Advice::Sequential);
+        Some(found)
+    }
+
+    /// The same file once more.
+    fn open_again(&self, flags: OFlags) -> Option<File> {
         // A fifo that took the name must not hold us up.
-        let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+        let flags = (flags | OFlags::NONBLOCK).bits().cast_signed();
         let mut options = File::options();
-        let found = options.read(true).custom_flags(nonblocking);
+        let found = options.read(true).custom_flags(flags);
         let found = found.open(&self.path).ok()?;
         let (here, there) = (self.file.metadata().ok()?, found.metadata().ok()?);
         if (here.dev(), here.ino()) != (there.dev(), there.ino()) {
             return None;
         }
-        let _ = fadvise(&found, 0, None, Advice::Sequential);
         Some(found)
     }
 }
@@ -155,6 +200,46 @@ mod tests {
                 let error = handle.read_for(&mut buffer, 45_000, purpose).unwrap_err();
                 assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{purpose:?}");
             }
+        }
+    }
+
+    #[test]
+    fn what_is_cold_is_read_past_the_page_cache() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        std::fs::write(&path, contents()).unwrap();
+        let file = File::open(&path).unwrap();
+        file.sync_all().unwrap();
+        fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+        let handle = Handle::new(file, &path);
+        let mut buffer = vec![1, 2, 3];
+        let mut read = |offset: usize, length: usize| {
+            let place = handle.read_direct(&mut buffer, offset as u64, length);
+            place.unwrap().map(|place| buffer[place].to_vec())
+        };
+        if read(0, 1).is_none() {
+            println!("SKIPPED what_is_cold_is_read_past_the_page_cache: needs O_DIRECT");
+            return;
+        }
+        for (offset, length) in [
+            (0, 4096),
+            (1, 1),
+            (4095, 4098),
+            (12_345, 30_000),
+            (49_999, 1),
+        ] {
+            let expected = &contents()[offset..offset + length];
+            assert_eq!(read(offset, length).unwrap(), expected);
+        }
+        assert_eq!(read(49_999, 2), None);
+        assert_eq!(read(70_000, 2), None);
+        // It stays cold so, until it is read otherwise.
+        let is_told = handle.is_cold(0, 50_000);
+        let mut all = vec![0; 50_000];
+        handle.read_for(&mut all, 0, Purpose::default()).unwrap();
+        assert!(!handle.is_cold(0, 50_000));
+        if !is_told {
+            println!("SKIPPED a part: the system does not tell what is in the page cache");
         }
     }
 

@@ -11,6 +11,7 @@ mod contents;
 mod cut;
 mod decode_ahead;
 mod decoded;
+mod direct;
 mod files;
 mod handle;
 mod holes;

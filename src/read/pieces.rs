@@ -3,6 +3,7 @@
 //!
 //! Whoever wants a piece that nobody has begun takes it back and reads it himself, so no read waits for a queue.
 
+use super::direct::EXCESS;
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Most pieces: a search looks at all of them.
 const MOST_PIECES: usize = 128;
 
-/// The share of the room that is for memory kept for the next pieces, as its inverse.
+/// The share of the room that is kept free of pieces, for memory that the next ones are put in, as its inverse.
 const SPARE_SHARE: usize = 4;
 
 /// A piece to decode: the bytes of `range` of file `N`.
@@ -25,11 +26,27 @@ pub(super) struct Task<N> {
     pub(super) buffer: Vec<u8>,
 }
 
+/// The bytes of a piece, somewhere in a buffer.
+#[derive(Debug)]
+pub(super) struct Bytes {
+    pub(super) buffer: Vec<u8>,
+    pub(super) place: Range<usize>,
+}
+
+impl Bytes {
+    /// Where `length` bytes of the piece from `skip` on are in the buffer; `None` if it has fewer.
+    pub(super) fn part(&self, skip: usize, length: usize) -> Option<Range<usize>> {
+        let start = self.place.start.checked_add(skip)?;
+        let end = start.checked_add(length)?;
+        (end <= self.place.end && end <= self.buffer.len()).then_some(start..end)
+    }
+}
+
 /// What there is of a part of a read.
 #[derive(Debug)]
 pub(super) enum Found {
     /// A piece that holds it, from this byte of the piece on.
-    Ready(Arc<Vec<u8>>, usize),
+    Ready(Arc<Bytes>, usize),
     /// It is worth waiting for.
     Decoding,
     /// Nobody has it and nobody will.
@@ -40,7 +57,7 @@ pub(super) enum Found {
 enum Stage {
     Waiting,
     Decoding,
-    Ready(Arc<Vec<u8>>),
+    Ready(Arc<Bytes>),
     /// It could not be decoded; who wants it finds out why.
     Failed,
 }
@@ -65,9 +82,10 @@ struct State<N> {
 #[derive(Debug)]
 pub(super) struct Pieces<N> {
     state: Mutex<State<N>>,
-    /// Most bytes of all slots together, and of what is kept for others.
+    /// Most bytes of all slots together.
     most: u64,
-    most_spare: usize,
+    /// Most bytes of them and of what is kept for others.
+    most_memory: usize,
     patience: Duration,
     /// A piece waits, or whoever decodes shall end.
     work: Condvar,
@@ -78,14 +96,13 @@ pub(super) struct Pieces<N> {
 impl<N: Clone + PartialEq> Pieces<N> {
     /// Room for `bytes`, most of them for pieces that wait or are there.
     pub(super) fn new(bytes: usize) -> Self {
-        let most_spare = bytes / SPARE_SHARE;
         Self {
             state: Mutex::new(State {
                 slots: Vec::new(),
                 spare: Vec::new(),
             }),
-            most: (bytes - most_spare) as u64,
-            most_spare,
+            most: (bytes - bytes / SPARE_SHARE) as u64,
+            most_memory: bytes,
             patience: PATIENCE,
             work: Condvar::new(),
             progress: Condvar::new(),
@@ -169,8 +186,15 @@ impl<N: Clone + PartialEq> Pieces<N> {
     /// Takes memory for the next pieces.
     pub(super) fn give_back(&self, buffer: Vec<u8>) {
         let mut state = self.lock();
-        let kept: usize = state.spare.iter().map(Vec::capacity).sum();
-        if buffer.capacity() > 0 && kept + buffer.capacity() <= self.most_spare {
+        let has_memory = |slot: &&Slot<N>| matches!(slot.stage, Stage::Decoding | Stage::Ready(_));
+        let slots = state.slots.iter().filter(has_memory);
+        let used: u64 = slots.map(|slot| slot.range.end - slot.range.start).sum();
+        let capacity = |buffer: &Vec<u8>| buffer.capacity().saturating_sub(EXCESS);
+        let kept: usize = state.spare.iter().map(capacity).sum();
+        let used = usize::try_from(used).unwrap_or(usize::MAX);
+        let all = used.saturating_add(kept).saturating_add(capacity(&buffer));
+        let is_few = state.spare.len() < MOST_PIECES;
+        if buffer.capacity() > 0 && is_few && all <= self.most_memory {
             state.spare.push(buffer);
         }
     }
@@ -191,7 +215,7 @@ impl<N: Clone + PartialEq> Pieces<N> {
     }
 
     /// Says how decoding a piece ended.
-    pub(super) fn finish(&self, file: &N, range: &Range<u64>, bytes: Option<Vec<u8>>) {
+    pub(super) fn finish(&self, file: &N, range: &Range<u64>, bytes: Option<Bytes>) {
         let mut state = self.lock();
         let is_this = |slot: &&mut Slot<N>| slot.range == *range && slot.file == *file;
         if let Some(slot) = state.slots.iter_mut().find(is_this) {
@@ -294,6 +318,15 @@ mod tests {
         pieces
     }
 
+    /// A piece with the same byte everywhere, behind another one.
+    fn bytes(byte: u8, length: usize) -> Bytes {
+        let buffer = [vec![!byte], vec![byte; length]].concat();
+        Bytes {
+            place: 1..buffer.len(),
+            buffer,
+        }
+    }
+
     /// Decodes at most `most` of what waits, each to its length of the number of its first byte.
     fn decode(pieces: &Pieces<u8>, most: usize) -> Vec<Range<u64>> {
         let waits = |slot: &Slot<u8>| matches!(slot.stage, Stage::Waiting);
@@ -301,7 +334,7 @@ mod tests {
         while done.len() < most && pieces.lock().slots.iter().any(waits) {
             let task = pieces.next(|| false).unwrap();
             let length = usize::try_from(task.range.end - task.range.start).unwrap();
-            let bytes = vec![u8::try_from(task.range.start).unwrap(); length];
+            let bytes = bytes(u8::try_from(task.range.start).unwrap(), length);
             pieces.finish(&task.file, &task.range, Some(bytes));
             done.push(task.range);
         }
@@ -312,7 +345,7 @@ mod tests {
     fn taken(pieces: &Pieces<u8>, file: u8, range: Range<u64>) -> Vec<Option<(u8, usize)>> {
         let parts = pieces.take(&file, range);
         let parts = parts.into_iter().map(|(_, found)| match found {
-            Found::Ready(bytes, skip) => Some((bytes[0], skip)),
+            Found::Ready(bytes, skip) => Some((bytes.buffer[bytes.place.start], skip)),
             _ => None,
         });
         parts.collect()
@@ -423,7 +456,7 @@ mod tests {
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| pieces.wait_for(&0, &(3..10)));
             pieces.clear();
-            pieces.finish(&task.file, &task.range, Some(vec![7; 10]));
+            pieces.finish(&task.file, &task.range, Some(bytes(7, 10)));
             assert!(matches!(waiting.join().unwrap(), Found::Ready(_, 3)));
             let idle = scope.spawn(|| pieces.next(|| is_over.load(Ordering::Relaxed)));
             is_over.store(true, Ordering::Relaxed);
@@ -438,9 +471,14 @@ mod tests {
         let buffer = vec![1, 2, 3];
         let at = buffer.as_ptr();
         pieces.give_back(buffer);
-        pieces.give_back(vec![0; 15]);
+        pieces.give_back(vec![0; 69 + EXCESS]);
         assert_eq!(pieces.lock().spare.len(), 1);
         pieces.plan(&0, 0..10, 10);
         assert_eq!(pieces.next(|| false).unwrap().buffer.as_ptr(), at);
+        // What is being decoded has its memory already.
+        pieces.give_back(vec![0; 59 + EXCESS]);
+        assert_eq!(pieces.lock().spare.len(), 0);
+        pieces.give_back(vec![0; 58 + EXCESS]);
+        assert_eq!(pieces.lock().spare.len(), 1);
     }
 }

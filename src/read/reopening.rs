@@ -6,6 +6,7 @@ use super::handle::Handle;
 use crate::format::PAGE_SIZE;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -110,6 +111,23 @@ impl ReadAt for Reopening {
             Some(file) => file.read_for(buffer, offset, purpose),
             None => Err(error),
         }
+    }
+
+    fn read_direct(
+        &self,
+        buffer: &mut Vec<u8>,
+        offset: u64,
+        length: usize,
+    ) -> io::Result<Option<Range<usize>>> {
+        let file = self.current();
+        file.read_direct(buffer, offset, length).or_else(|error| {
+            // What stands in for it is read the usual way.
+            self.successor(&file).map_or(Err(error), |_| Ok(None))
+        })
+    }
+
+    fn is_cold(&self, offset: u64, length: u64) -> bool {
+        self.current().is_cold(offset, length)
     }
 
     fn length(&self) -> io::Result<u64> {

@@ -28,6 +28,7 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_statx,
     libc::SYS_fadvise64,
     libc::SYS_readahead,
+    crate::native::page_cache::CACHESTAT,
     libc::SYS_fcntl,
     libc::SYS_dup,
     libc::SYS_dup3,
