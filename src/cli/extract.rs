@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use dgfs::extract::{Existing, ExtractOptions, Extracted, extract_tree};
+use dgfs::read::Decoders;
 use dgfs::source::{AttributePatterns, PathPatterns};
 use dgfs::{Error, ErrorKind, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -164,7 +165,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, quiet: bool) -> Result<ExitCode> {
-    let image = args.image.open()?;
+    let image = Arc::new(args.image.open()?);
+    // A large file is written by one thread, which has not to wait for its decompression then.
+    let _decoders = Decoders::start(&image, Decoders::suitable_threads(None), || ());
     let paths: Vec<_> = args.paths.iter().map(|path| inner_path(path)).collect();
     let options = args.write.options()?;
     // How large a part is, is not known before it is read.
