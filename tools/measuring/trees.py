@@ -11,7 +11,7 @@ from .programs import ROOT, target_directory
 GRIDS = {
     "small": ("20x100x100", "4x50x50", "4096-12288"),
     "tiny": ("100x100x100", "10x50x50", "512-1536"),
-    "flat": ("1000000", "20000", "16-64"),
+    "flat": ("1000000", "20000", "64-2048"),
 }
 NAMES = [*GRIDS, "linux"]
 
