@@ -1,11 +1,6 @@
 //! The answers over rings: the threads, places and headers are those of dgfs, the structures of `linux/fuse.h` are
 //! written here.
 
-#![expect(
-    clippy::host_endian_bytes,
-    reason = "kernel and process are on the same machine"
-)]
-
 #[path = "../../src/mount/uring/processors.rs"]
 mod processors;
 #[expect(dead_code, reason = "dgfs looks at who asks")]
