@@ -1,8 +1,9 @@
 //! Finds contents that have been stored before.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use super::contents::Digest;
+use super::contents::{Claims, Digest};
 use super::cut_file::SharedChunks;
 use super::volumes::{Placed, default_stored_length};
 use crate::Result;
@@ -19,6 +20,12 @@ const IS_CUT: u64 = 1 << 63;
 /// Low bits that tell the way a file is cut; the others tell how many bytes were saved.
 const CUT_BITS: u32 = 14;
 
+/// One part of the memory in so many is for claims.
+const CLAIMS: usize = 8;
+
+/// Most bytes for claims: half a million of them, some seconds of work.
+const MOST_CLAIMS: usize = 4 << 20;
+
 /// Stands for no codec: images have fewer.
 const NO_CODEC: u64 = (1 << CODEC_BITS) - 1;
 
@@ -27,16 +34,24 @@ const NO_CODEC: u64 = (1 << CODEC_BITS) - 1;
 pub struct Duplicates {
     table: SpillingTable,
     chunk_shift: u32,
+    claims: Arc<Claims>,
 }
 
 impl Duplicates {
     /// Nothing has been stored yet, and about `expected` files are to come. Takes about `memory` bytes, and spills to
     /// nameless files in `scratch_dir`; contents are cut in chunks of `1 << chunk_shift` bytes.
     pub fn new(scratch_dir: &Path, memory: usize, expected: u64, chunk_shift: u32) -> Self {
+        let for_claims = (memory / CLAIMS).min(MOST_CLAIMS);
         Self {
-            table: SpillingTable::new(scratch_dir, memory, expected),
+            table: SpillingTable::new(scratch_dir, memory - for_claims, expected),
             chunk_shift,
+            claims: Arc::new(Claims::new(for_claims, expected)),
         }
+    }
+
+    /// What threads tell each other of contents, also of those that are not stored yet.
+    pub(super) fn claims(&self) -> Arc<Claims> {
+        Arc::clone(&self.claims)
     }
 
     /// The extent of `size` bytes of contents with this digest.

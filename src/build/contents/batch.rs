@@ -258,7 +258,7 @@ impl<T> Batch<T> {
                     if is_cut {
                         Read::plain(0, length)
                     } else {
-                        self.storage.read(0, length, false, codec, compressor)
+                        self.storage.read_piece(0, length, codec, compressor)
                     }
                 });
             }
@@ -323,7 +323,6 @@ impl<T> Batch<T> {
     ) where
         E: Entries<Entry = T>,
     {
-        let chunk = 1 << self.storage.chunk_shift();
         let Some(outcome) = self.outcomes.get_mut(number) else {
             return;
         };
@@ -333,11 +332,10 @@ impl<T> Batch<T> {
                     let name = self.entries.get(number).map(|entry| E::work(entry).name());
                     let codec = compressor
                         .codec_of(name.unwrap_or(&[]), self.storage.contents(start, length));
-                    let single = length <= chunk;
                     let storage = &mut self.storage;
                     let cut = storage.read_cut(start, length, codec, compressor);
-                    let read = cut
-                        .unwrap_or_else(|| storage.read(start, length, single, codec, compressor));
+                    let read =
+                        cut.unwrap_or_else(|| storage.read_whole(start, length, codec, compressor));
                     Outcome::Read { read, changed }
                 }
                 Err(error) => Outcome::Failed(error),

@@ -1,8 +1,8 @@
 //! Files that are cut by content, through the pipeline and back.
 
 use super::*;
-use crate::build::contents::Cutter;
 use crate::build::contents::cutter;
+use crate::build::contents::{Claims, Cutter};
 use crate::build::known_chunks::KnownChunks;
 use crate::format::PAGE_BYTES;
 use crate::format::checksum::crc;
@@ -138,7 +138,7 @@ fn of_a_file_that_is_taken_back_nothing_is_shared() {
         chunk_shift: SHIFT,
         files_ahead: 1,
         codecs: None,
-        digests: true,
+        claims: Some(Arc::new(Claims::new(0, 0))),
         cutting: Some(cutting.clone()),
     };
     let mut volumes = fixture.volumes("v.data");

@@ -6,7 +6,8 @@
 //!   time ([`batch`], [`reading`]); a file larger than a batch, or with holes, is read
 //!   in pieces, which are batches of their own ([`large`]);
 //! - each worker compresses what it has read ([`compress`]);
-//! - they take digests of it ([`digest`]), if files with equal contents are to share them;
+//! - they take digests of it ([`digest`]), if files with equal contents are to share them, and leave uncompressed what
+//!   another has in hand ([`claims`]);
 //! - if files are to share chunks, those larger than one are cut by content ([`cutter`], [`cutting`]): by the worker that
 //!   has all of a file, or by the storing thread, which has chunks of pieces prepared by further threads;
 //! - [`store_contents`] receives the batches in the order in which they were filled ([`pipeline`]),
@@ -16,6 +17,7 @@
 //! reading a small file. What comes out does not depend on the number of threads.
 
 mod batch;
+mod claims;
 mod compress;
 mod cut_store;
 mod cutter;
@@ -27,6 +29,7 @@ mod planned;
 mod reading;
 mod source;
 
+pub use claims::Claims;
 pub use compress::Codecs;
 pub(in crate::build) use cutter::Cutter;
 pub use cutting::Cutting;

@@ -97,6 +97,7 @@ where
     let (workers, cutters) = compressors(
         options.table_memory.checked_div(tables),
         options.cutting.is_some(),
+        duplicates.is_some(),
     );
     let workers = workers.min(batches - 1);
     let shared = Shared::new(batches);
@@ -105,7 +106,7 @@ where
         chunk_shift,
         files_ahead: files_ahead(openers.len(), descriptors::limit()),
         codecs: options.codecs,
-        digests: duplicates.is_some(),
+        claims: duplicates.as_deref().map(Duplicates::claims),
         cutting: options.cutting,
     };
     let intake = Mutex::new(Intake::new(entries));
@@ -133,20 +134,20 @@ where
             receiver,
             strict: options.strict,
             number: 0,
+            compressor: None,
         };
         store.run::<E>()
     })
 }
 
 /// How many workers, and how many threads for the chunks of large files, may compress, if memory has room for the
-/// dictionaries of so many threads. If files are cut by content, the thread that stores compresses as well.
-fn compressors(room: Option<usize>, are_cut: bool) -> (usize, usize) {
-    let room = room.unwrap_or(usize::MAX);
+/// dictionaries of so many threads. If files are cut by content, or equal ones are stored once, the thread that stores
+/// may have to compress as well.
+fn compressors(room: Option<usize>, are_cut: bool, are_shared: bool) -> (usize, usize) {
+    let storing = usize::from(are_cut) + usize::from(are_shared);
+    let room = room.unwrap_or(usize::MAX).saturating_sub(storing);
     let (workers, cutters) = if are_cut {
-        (
-            room.saturating_sub(1).div_ceil(2),
-            room.saturating_sub(1) / 2,
-        )
+        (room.div_ceil(2), room / 2)
     } else {
         (room, 0)
     };
@@ -304,9 +305,11 @@ struct Store<'a, 'scope, 'env, T> {
     receiver: &'a mut dyn Receiver<T>,
     strict: bool,
     number: u64,
+    /// For contents that were left to another file, which was not stored before them after all.
+    compressor: Option<Compressor<'a>>,
 }
 
-impl<T> Store<'_, '_, '_, T> {
+impl<'a, T> Store<'a, '_, '_, T> {
     fn run<E: Entries<Entry = T>>(&mut self) -> Result<()> {
         loop {
             let mut batch = self.next()?;
@@ -344,12 +347,15 @@ impl<T> Store<'_, '_, '_, T> {
     ) -> Result<Option<Placed>> {
         let (placed, changed) = match outcome {
             Outcome::Nothing => return Ok(None),
-            Outcome::Read { read, changed } => {
+            Outcome::Read { mut read, changed } => {
                 let known = self.known(read.digest, read.length as u64)?;
                 let placed = if let Some(placed) = known {
                     self.volumes.leave_out(placed.size);
                     placed
                 } else {
+                    if read.is_left {
+                        batch.storage.pack_whole(&mut read, self.compressor()?);
+                    }
                     let placed = match self.sources.cutting.as_ref().filter(|_| read.is_cut()) {
                         Some(cutting) => {
                             self.cut
@@ -405,6 +411,14 @@ impl<T> Store<'_, '_, '_, T> {
         }
         self.receiver.problem(&error);
         Ok(Some(placed))
+    }
+
+    fn compressor(&mut self) -> Result<&mut Compressor<'a>> {
+        let compressor = match self.compressor.take() {
+            Some(compressor) => compressor,
+            None => Compressor::new(self.sources.codecs.as_deref())?,
+        };
+        Ok(self.compressor.insert(compressor))
     }
 
     /// Where contents of `size` bytes with this digest are, if they have been stored.

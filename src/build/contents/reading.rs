@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rustix::fs::{Advice, fadvise, fstat};
 use rustix::io::{ReadWriteFlags, preadv2};
 
+use super::claims::Claims;
 use super::compress::{Codecs, Compressor};
 use super::cutting::{CutPiece, Cutting};
 use super::digest::{ChunkDigests, Digest};
@@ -30,8 +31,8 @@ pub(super) struct Sources {
     pub(super) files_ahead: usize,
     /// What contents are compressed with, if they are.
     pub(super) codecs: Option<Arc<Codecs>>,
-    /// Whether digests of contents are taken, by which equal ones are found.
-    pub(super) digests: bool,
+    /// What was seen so far, if digests of contents are taken, by which equal ones are found.
+    pub(super) claims: Option<Arc<Claims>>,
     /// How files larger than a chunk are cut by content, if they are.
     pub(super) cutting: Option<Cutting>,
 }
@@ -60,7 +61,7 @@ pub(super) struct Storage {
     chunks: Vec<Packed>,
     cut_pieces: Vec<CutPiece>,
     chunk_shift: u32,
-    digests: bool,
+    claims: Option<Arc<Claims>>,
     cutting: Option<Cutting>,
 }
 
@@ -83,6 +84,8 @@ pub(super) struct Read {
     codec: u32,
     /// That of all its bytes, if it was asked for.
     pub(super) digest: Option<Digest>,
+    /// Whether its chunks were left as they are, as another file with these contents seems to be stored.
+    pub(super) is_left: bool,
 }
 
 impl Read {
@@ -95,6 +98,7 @@ impl Read {
             cut_pieces: 0..0,
             codec: 0,
             digest: None,
+            is_left: false,
         }
     }
 
@@ -113,13 +117,9 @@ impl Storage {
             chunks: Vec::new(),
             cut_pieces: Vec::new(),
             chunk_shift: sources.chunk_shift,
-            digests: sources.digests,
+            claims: sources.claims.clone(),
             cutting: sources.cutting.clone(),
         }
-    }
-
-    pub(super) fn chunk_shift(&self) -> u32 {
-        self.chunk_shift
     }
 
     /// Bytes that there is room for.
@@ -145,16 +145,67 @@ impl Storage {
         self.bytes.get(start..start + length).unwrap_or(&[])
     }
 
-    /// Compresses `length` bytes that were put at `start` by `codec`, where that pays, and takes checksums, and the
-    /// digest of all. The `single` chunk of a file is stored even if it holds zeros.
-    pub(super) fn read(
+    /// Compresses a piece of a file, `length` bytes that were put at `start`, by `codec`, where that pays, and takes
+    /// checksums, and the digest of all.
+    pub(super) fn read_piece(
+        &mut self,
+        start: usize,
+        length: usize,
+        codec: u32,
+        compressor: &mut Compressor<'_>,
+    ) -> Read {
+        Read {
+            chunks: self.pack(start, length, false, codec, compressor),
+            codec,
+            digest: self.digest(start, length),
+            ..Read::plain(start, length)
+        }
+    }
+
+    /// The same with all of a file, unless its contents seem to be stored.
+    pub(super) fn read_whole(
+        &mut self,
+        start: usize,
+        length: usize,
+        codec: u32,
+        compressor: &mut Compressor<'_>,
+    ) -> Read {
+        let digest = self.digest(start, length);
+        let claims = self.claims.as_ref().zip(digest);
+        let mut read = Read {
+            codec,
+            digest,
+            is_left: claims.is_some_and(|(claims, digest)| !claims.claim(&digest)),
+            ..Read::plain(start, length)
+        };
+        if !read.is_left {
+            self.pack_whole(&mut read, compressor);
+        }
+        read
+    }
+
+    /// Compresses all of a file, which may have been left until now.
+    pub(super) fn pack_whole(&mut self, read: &mut Read, compressor: &mut Compressor<'_>) {
+        let single = read.length <= 1 << self.chunk_shift;
+        read.chunks = self.pack(read.start, read.length, single, read.codec, compressor);
+        read.is_left = false;
+    }
+
+    fn digest(&self, start: usize, length: usize) -> Option<Digest> {
+        let is_asked = self.claims.is_some();
+        is_asked.then(|| Digest::of(self.contents(start, length)))
+    }
+
+    /// Compresses chunks by `codec`, where that pays, and takes checksums. The `single` chunk of a file is stored even if
+    /// it holds zeros.
+    fn pack(
         &mut self,
         start: usize,
         length: usize,
         single: bool,
         codec: u32,
         compressor: &mut Compressor<'_>,
-    ) -> Read {
+    ) -> Range<usize> {
         let first = self.chunks.len();
         let contents = self.bytes.get(start..start + length).unwrap_or(&[]);
         for chunk in contents.chunks(1 << self.chunk_shift) {
@@ -168,14 +219,7 @@ impl Storage {
                 Packed::Raw(crc(chunk))
             });
         }
-        Read {
-            start,
-            length,
-            chunks: first..self.chunks.len(),
-            cut_pieces: 0..0,
-            codec,
-            digest: self.digests.then(|| Digest::of(contents)),
-        }
+        first..self.chunks.len()
     }
 
     /// Cuts all data of a file, `length` bytes that were put at `start`, by content, if it is to be: more than a chunk.

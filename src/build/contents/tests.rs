@@ -413,6 +413,41 @@ fn equal_contents_are_stored_once_whatever_the_threads() {
 }
 
 #[test]
+fn contents_that_were_claimed_and_never_stored_are_compressed_all_the_same() {
+    let text = |n: usize| format!("{n} of many lines\n").repeat(n * 700).into_bytes();
+    let cases: Vec<_> = (0..40).map(|n| Case::File(text(n % 25))).collect();
+    let fixture = Fixture::new(&cases);
+    let scratch = tempfile::tempdir().unwrap();
+    let volume = |name: &str, threads: usize, claimed: bool| {
+        let mut duplicates = Duplicates::new(scratch.path(), 1 << 20, 100, SHIFT);
+        let claims = duplicates.claims();
+        if claimed {
+            for n in 0..25 {
+                assert!(claims.claim(&Digest::of(&text(n))));
+            }
+        }
+        let mut volumes = fixture.volumes(name);
+        let mut collected = Collected::default();
+        let (list, mut options) = fixture.reading(8 << 20, true, None);
+        options.codecs = Some(Arc::new(Codecs::plain(3).unwrap()));
+        let openers = fixture.openers(threads);
+        let known = Some(&mut duplicates);
+        store_contents(list, openers, &mut volumes, known, options, &mut collected).unwrap();
+        let shared = collected
+            .entries
+            .iter()
+            .filter_map(|(_, placed)| placed.as_ref());
+        assert_eq!(shared.filter(|placed| placed.shared).count(), 15 - 1);
+        volumes.close_extents().unwrap().finish(None).unwrap();
+        fs::read(fixture.directory.path().join(name)).unwrap()
+    };
+    let expected = volume("expected", 1, false);
+    assert!(expected.len() < 200_000);
+    assert!(volume("claimed", 1, true) == expected);
+    assert!(volume("threads", 3, true) == expected);
+}
+
+#[test]
 fn files_that_are_not_in_memory_arrive_in_order() {
     let cases: Vec<_> = (0..100)
         .map(|n| Case::File(bytes(n * 997 + 1, n)))
