@@ -35,6 +35,12 @@ const LEAST_COPIED: usize = 8 << 10;
 /// The same for the fast strategies, whose searches cost less.
 const LEAST_COPIED_FAST: usize = 16 << 10;
 
+/// The shortest matches that levels 5 to 10 look for behind a dictionary that fills the largest tables: where so much data is
+/// alike, there are longer ones. With 4, as zstd has it, level 9 took a tenth to a fifth more time on the C files of the Linux source
+/// for 0.06 % fewer bytes, and pages of documentation became 1 % larger; behind the small dictionaries of a `node_modules`
+/// tree, 4 saves 0.7 %.
+const LEAST_MATCH: u32 = 5;
+
 /// From `ZSTD_dictAttachPref_e`, and `ZSTD_format_e`.
 const ATTACH: c_int = 1;
 const COPY: c_int = 2;
@@ -52,12 +58,14 @@ fn parameters(level: i32, length: usize) -> ZSTD_compressionParameters {
     let bits = bits.clamp(*TABLE_BITS.start(), *TABLE_BITS.end());
     match found.strategy {
         // Short chains are enough where the dictionary has the best of all files.
-        ZSTD_strategy::ZSTD_lazy2 => {
-            found.strategy = ZSTD_strategy::ZSTD_lazy;
+        ZSTD_strategy::ZSTD_greedy | ZSTD_strategy::ZSTD_lazy | ZSTD_strategy::ZSTD_lazy2 => {
+            if found.strategy == ZSTD_strategy::ZSTD_lazy2 {
+                found.strategy = ZSTD_strategy::ZSTD_lazy;
+            }
             found.hashLog = found.hashLog.max(bits);
-        }
-        ZSTD_strategy::ZSTD_greedy | ZSTD_strategy::ZSTD_lazy => {
-            found.hashLog = found.hashLog.max(bits);
+            if bits == *TABLE_BITS.end() {
+                found.minMatch = LEAST_MATCH;
+            }
         }
         ZSTD_strategy::ZSTD_fast => found.hashLog = found.hashLog.max(*TABLE_BITS.start()),
         ZSTD_strategy::ZSTD_dfast => {
