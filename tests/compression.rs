@@ -270,7 +270,15 @@ fn small_reads_of_a_chunk_read_it_once() {
 #[test]
 fn damage_to_a_frame_is_an_error_of_its_file() {
     let scene = Scene::new(all_shapes);
-    let image = pack(&scene, "image", &["--compress", "zstd", "--chunk", "8K"]);
+    let options = [
+        "--compress",
+        "zstd",
+        "--chunk",
+        "8K",
+        "--small-frames",
+        "none",
+    ];
+    let image = pack(&scene, "image", &options);
     let node = image.lookup(b"text 700.txt").unwrap().unwrap();
     assert!(node.extent.stored < 700);
     drop(image);
@@ -302,6 +310,8 @@ fn what_cannot_be_is_refused() {
         ["--chunk", "32M"],
         ["--dict", "2M"],
         ["--dict", "100"],
+        ["--small-frames", "3K"],
+        ["--small-frames", "65K"],
     ] {
         let (source, image) = (scene.source(), scene.image());
         let ran = dgfs(&[&"pack", &options[0], &options[1], &source, &image]);
@@ -333,9 +343,13 @@ fn many_alike(root: &Path) {
 fn small_files_that_resemble_each_other_share_dictionaries() {
     let scene = Scene::new(many_alike);
     let stored = |image: &Image| image.header().stored_bytes;
-    let alone = pack(&scene, "alone", &["--compress", "zstd:9", "--dict", "none"]);
-    let auto = pack(&scene, "auto", &["--compress", "zstd:9"]);
-    let little = pack(&scene, "little", &["--compress", "zstd:9", "--dict", "1K"]);
+    let pack = |name: &str, options: &[&str]| {
+        let each_alone = ["--compress", "zstd:9", "--small-frames", "none"];
+        pack(&scene, name, &[&each_alone, options].concat())
+    };
+    let alone = pack("alone", &["--dict", "none"]);
+    let auto = pack("auto", &[]);
+    let little = pack("little", &["--dict", "1K"]);
     // Two thirds of the files compress; the noise stays.
     let noise = 1500 * 304;
     let ratio = (stored(&auto) - noise) as f64 / (stored(&alone) - noise) as f64;
@@ -365,11 +379,7 @@ fn small_files_that_resemble_each_other_share_dictionaries() {
         }
     }
     // The same bytes from one thread with little memory.
-    drop(pack(
-        &scene,
-        "one",
-        &["--compress", "zstd:9", "--threads", "1", "--memory", "16M"],
-    ));
+    drop(pack("one", &["--threads", "1", "--memory", "16M"]));
     for (a, b) in [("auto", "one"), ("auto.data", "one.data")] {
         assert!(
             fs::read(scene.at(a)).unwrap() == fs::read(scene.at(b)).unwrap(),
@@ -394,11 +404,7 @@ fn small_files_that_resemble_each_other_share_dictionaries() {
         fs::read(scene.source().join("7.html")).unwrap()
     );
     // Without any header, the codecs are found by the checksums of the dictionaries.
-    drop(pack(
-        &scene,
-        "bare",
-        &["--compress", "zstd:9", "--no-index-copy"],
-    ));
+    drop(pack("bare", &["--no-index-copy"]));
     let mut index = fs::read(scene.at("bare")).unwrap();
     let footer = index.len() - 4096;
     index[..4096].fill(0);

@@ -330,13 +330,14 @@ impl Sweep {
 }
 
 /// The images: one with every kind of entry, one with contents of all shapes, one with contents as frames, one with shared
-/// chunks and extents in another order.
+/// chunks and extents in another order, one with shared frames.
 fn sweeps() -> Vec<Sweep> {
     vec![
         Sweep::new(images::every_kind::every_kind()),
         Sweep::new(images::chunks::chunks_and_holes()),
         Sweep::new(images::compressed::compressed()),
         Sweep::new(images::cut::cut_and_moved()),
+        Sweep::new(images::members::members()),
     ]
 }
 

@@ -282,7 +282,7 @@ fn a_tree_deeper_than_any_path_comes_out() {
 
 #[test]
 fn damage_costs_only_what_is_damaged() {
-    let scene = Scene::packed(|root| {
+    let scene = Scene::new(|root| {
         for number in 0..40u64 {
             let directory = root.join(format!("d{number:02}"));
             fs::create_dir(&directory).unwrap();
@@ -294,6 +294,9 @@ fn damage_costs_only_what_is_damaged() {
             }
         }
     });
+    // Each file in a frame of its own.
+    let (source, image) = (scene.source(), scene.image());
+    dgfs(&[&"pack", &"-q", &"--small-frames", &"none", &source, &image]).fine();
     let entries = 40 * 101 + 1;
     let stat = dgfs(&[&"ls", &"-lRi", &scene.image()]).fine();
     let victim = stat

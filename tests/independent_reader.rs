@@ -401,14 +401,36 @@ fn packed_chunks_read_alike() {
 /// Chunks that files share, frames of several codecs, extents in another order: more than one packing makes of a small tree.
 #[test]
 fn an_image_with_shared_chunks_reads_alike() {
-    let Some(python) = python("an_image_with_shared_chunks_reads_alike") else {
+    reads_alike(
+        "an_image_with_shared_chunks_reads_alike",
+        &images::cut::cut_and_moved(),
+        9,
+    );
+}
+
+/// Frames that files share, in all the ways in which an entry can say so.
+#[test]
+fn an_image_with_shared_frames_reads_alike() {
+    reads_alike(
+        "an_image_with_shared_frames_reads_alike",
+        &images::members::members(),
+        13,
+    );
+}
+
+/// Compares all that both readers say of an image of one directory of `files`.
+fn reads_alike(test: &str, parts: &images::Parts, files: usize) {
+    let Some(python) = python(test) else {
         return;
     };
     let directory = tempfile::tempdir().unwrap();
-    let parts = images::cut::cut_and_moved();
     let image = directory.path().join("tree.dgfs");
     fs::write(&image, &parts.index).unwrap();
-    fs::write(dgfs::image::volume_path(&image, 0), &parts.volumes[0]).unwrap();
+    fs::write(
+        dgfs::image::volume_path(&image, 0),
+        parts.volumes.first().unwrap(),
+    )
+    .unwrap();
     let packed = Packed {
         python,
         directory,
@@ -424,7 +446,7 @@ fn an_image_with_shared_chunks_reads_alike() {
             true
         })
         .unwrap();
-    assert_eq!(names.len(), 9);
+    assert_eq!(names.len(), files);
     let mut scratch = Vec::new();
     for name in names {
         let node = image.lookup(&name).unwrap().unwrap();
@@ -432,6 +454,36 @@ fn an_image_with_shared_chunks_reads_alike() {
         let contents = image.read_at(&node, 0, length, &mut scratch).unwrap();
         assert_eq!(contents.len(), length);
         assert!(packed.cat(OsStr::from_bytes(&name)) == contents, "{name:?}");
+    }
+}
+
+/// What packing makes of small files: pages that end inside of frames, duplicates, names of one file.
+#[test]
+fn small_files_in_shared_frames_read_alike() {
+    let Some(python) = python("small_files_in_shared_frames_read_alike") else {
+        return;
+    };
+    let source = tempfile::tempdir().unwrap();
+    for number in 0..900u32 {
+        let name = source.path().join(format!("{number:03}.conf"));
+        let number = if number % 50 == 49 {
+            number / 3
+        } else {
+            number
+        };
+        let text = format!("name = {number}\nsquare = {}\n", number * number);
+        fs::write(&name, text).unwrap();
+        if number % 100 == 7 {
+            fs::hard_link(&name, source.path().join(format!("{number} again"))).unwrap();
+        }
+    }
+    let packed = Packed::with(python, source.path(), 1, &["--compress", "zstd:5"]);
+    packed.compare();
+    let info = String::from_utf8(packed.dgfs("info", &[])).unwrap();
+    assert!(info.contains("frames"), "{info}");
+    for name in ["7 again", "099.conf", "333.conf", "899.conf"] {
+        let expected = fs::read(source.path().join(name)).unwrap();
+        assert_eq!(packed.cat(name), expected, "{name}");
     }
 }
 

@@ -300,7 +300,16 @@ fn raw() -> BuildOptions {
 fn compressed() -> BuildOptions {
     BuildOptions {
         compression: Compression::Zstd(9),
+        small_frames: None,
         ..options()
+    }
+}
+
+/// As [`compressed`], with small files in shared frames.
+fn shared_frames() -> BuildOptions {
+    BuildOptions {
+        small_frames: Some(8 << 10),
+        ..compressed()
     }
 }
 
@@ -341,6 +350,7 @@ fn the_golden_images_keep_their_bytes() {
         ("v1.2", "small.dgfs", small_tree(), raw()),
         ("v1.3", "records.dgfs", records(), compressed()),
         ("v1.3", "cut.dgfs", versions(), cut()),
+        ("v1.4", "members.dgfs", records(), shared_frames()),
     ] {
         let scratch = tempfile::tempdir().unwrap();
         let index = scratch.path().join(name);
@@ -377,7 +387,11 @@ fn images_of_every_version_are_read() {
         check(&image, &model);
     }
     // The second one by an encoder with other parameters; the format is the same.
-    for (version, name) in [("v1.2", "compressed.dgfs"), ("v1.3", "records.dgfs")] {
+    for (version, name) in [
+        ("v1.2", "compressed.dgfs"),
+        ("v1.3", "records.dgfs"),
+        ("v1.4", "members.dgfs"),
+    ] {
         let image = Image::open(golden(version, name)).unwrap();
         assert!(
             image.codecs().unwrap().len() > 1,
@@ -387,6 +401,13 @@ fn images_of_every_version_are_read() {
         let place = |name: &[u8]| image.lookup(name).unwrap().unwrap().extent;
         assert_eq!(place(b"copy"), place(b"original"));
     }
+    let members = Image::open(golden("v1.4", "members.dgfs")).unwrap();
+    assert_eq!(members.header().version_minor, 4);
+    assert!(
+        members.header().frame_members > 100,
+        "{:?}",
+        members.header()
+    );
     let cut = Image::open(golden("v1.3", "cut.dgfs")).unwrap();
     assert_eq!(cut.header().version_minor, 3);
     assert!(cut.header().shared_chunks > 10, "{:?}", cut.header());

@@ -65,7 +65,7 @@ fn thousand_files(tree: &Path) {
 #[test]
 fn a_cold_file_costs_a_lookup_and_a_read_and_then_nothing() {
     needs_mount!("a_cold_file_costs_a_lookup_and_a_read_and_then_nothing");
-    let scene = Scene::new(thousand_files);
+    let scene = Scene::packed(&["--small-frames", "none"], thousand_files);
     let mounted = mounted(&scene);
     let many = scene.mount_point().join("many");
     let read = |number: u32| {
@@ -644,7 +644,7 @@ fn extended_attributes_are_those_of_the_source() {
 fn a_damaged_file_fails_alone() {
     needs_mount!("a_damaged_file_fails_alone");
     let marker = b"the bytes that will be damaged";
-    let scene = Scene::new(|tree| {
+    let scene = Scene::packed(&["--small-frames", "none"], |tree| {
         thousand_files(tree);
         fs::write(tree.join("many/b"), marker).unwrap();
     });

@@ -190,7 +190,7 @@ fn a_duplicate_that_is_listed_is_what_is_stored() {
         &scene,
         "image.dgfs",
         "b/small.copy\n",
-        &["--compress", "zstd"],
+        &["--compress", "zstd", "--small-frames", "none"],
     )
     .fine();
     let image = check(&scene, "image.dgfs");

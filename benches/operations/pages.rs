@@ -91,6 +91,7 @@ fn entry(layout: Layout, number: u64, name: &[u8]) -> NewEntry<'_> {
         saved: 0,
         codec: 0,
         cut: None,
+        member: None,
         place: None,
         primary: 0,
         links: 1,

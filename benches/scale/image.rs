@@ -95,6 +95,7 @@ fn write_index(sorted: &Sorted, plan: &Plan, scratch: &Path, path: &Path) -> Res
             saved: 0,
             codec: None,
             cut: None,
+            member: None,
             usage: Usage::Own,
         };
         let children = entry.children.unwrap_or_default();

@@ -286,6 +286,7 @@ impl Builder {
             strict: self.options.strict,
             codecs: codecs.map(Arc::new),
             cutting: cutting(&self.options, tables.chunks, &self.scratch_dir),
+            small_frames: self.options.small_frames,
         };
         let storing = Storing {
             options: &self.options,

@@ -78,7 +78,7 @@ impl Prepared {
             let data = placed.size - placed.shared_chunks.data_bytes.min(placed.size);
             note.files += 1;
             note.data_bytes = note.data_bytes.saturating_add(data);
-            note.stored_bytes = note.stored_bytes.saturating_add(placed.stored);
+            note.stored_bytes = note.stored_bytes.saturating_add(placed.taken());
         }
     }
 

@@ -8,6 +8,7 @@ use super::cut_file::SharedChunks;
 use super::volumes::{Placed, default_stored_length};
 use crate::Result;
 use crate::format::cut::Cut;
+use crate::format::member::Member;
 use crate::sort::{Key, SpillingTable};
 
 /// Low bits of a number in the table that tell the codec; the others tell how many bytes were saved. Were these
@@ -16,6 +17,13 @@ const CODEC_BITS: u32 = 8;
 
 /// Set in the position of a file that is cut by content; there is no codec then, but the way it is cut.
 const IS_CUT: u64 = 1 << 63;
+
+/// Set in the position of a frame that files share. The other number tells, from its low bits on, the codec, the stored
+/// length, what the frame decodes to, and where the file begins there.
+const IS_MEMBER: u64 = 1 << 62;
+
+/// Bits of each of the latter three.
+const MEMBER_BITS: u32 = 18;
 
 /// Low bits that tell the way a file is cut; the others tell how many bytes were saved.
 const CUT_BITS: u32 = 14;
@@ -61,6 +69,9 @@ impl Duplicates {
         }
         let found = self.table.get(&key(digest, size))?;
         Ok(found.map(|[position, rest]| {
+            if position & IS_MEMBER != 0 {
+                return member(position & !IS_MEMBER, rest, size);
+            }
             let (saved, codec, cut) = if position & IS_CUT == 0 {
                 (rest >> CODEC_BITS, rest & NO_CODEC, None)
             } else {
@@ -79,6 +90,7 @@ impl Duplicates {
                 saved,
                 codec: u32::try_from(codec).ok().filter(|_| codec != NO_CODEC),
                 cut,
+                member: None,
                 shared_chunks: SharedChunks::default(),
                 shared: true,
             }
@@ -87,16 +99,54 @@ impl Duplicates {
 
     /// Contents with this digest, which are new, have been stored.
     pub fn add(&mut self, digest: &Digest, placed: &Placed) -> Result<()> {
+        if let Some(Member { data, offset }) = placed.member {
+            let numbers = [offset.into(), data.into(), placed.stored];
+            let is_known = placed.position < IS_MEMBER;
+            let packed = numbers.iter().try_fold(0, |packed: u64, &number| {
+                (number >> MEMBER_BITS == 0).then_some(packed << MEMBER_BITS | number)
+            });
+            let packed = packed.filter(|packed| packed >> (64 - CODEC_BITS) == 0 && is_known);
+            return match packed {
+                Some(packed) => {
+                    let codec = placed.codec.map_or(NO_CODEC, u64::from);
+                    let value = [placed.position | IS_MEMBER, packed << CODEC_BITS | codec];
+                    self.table.insert(key(digest, placed.size), value)
+                }
+                None => Ok(()),
+            };
+        }
         let (bits, rest, is_cut) = match placed.cut {
             None => (CODEC_BITS, placed.codec.map_or(NO_CODEC, u64::from), 0),
             Some(cut) => (CUT_BITS, cut.column(), IS_CUT),
         };
-        let fits = placed.saved >> (64 - bits) == 0 && rest >> bits == 0;
+        let fits =
+            placed.saved >> (64 - bits) == 0 && rest >> bits == 0 && placed.position < IS_MEMBER;
         if placed.stored == 0 || !fits {
             return Ok(());
         }
         let value = [placed.position | is_cut, placed.saved << bits | rest];
         self.table.insert(key(digest, placed.size), value)
+    }
+}
+
+/// The file of `size` bytes in a shared frame at `position` that `packed` tells of.
+fn member(position: u64, packed: u64, size: u64) -> Placed {
+    let number = |skip: u32| packed >> (CODEC_BITS + skip) & ((1 << MEMBER_BITS) - 1);
+    let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    Placed {
+        position,
+        size,
+        holes: None,
+        stored: number(0),
+        saved: 0,
+        codec: Some(small(packed & NO_CODEC)),
+        cut: None,
+        member: Some(Member {
+            data: small(number(MEMBER_BITS)),
+            offset: small(number(2 * MEMBER_BITS)),
+        }),
+        shared_chunks: SharedChunks::default(),
+        shared: true,
     }
 }
 

@@ -9,11 +9,12 @@ use crate::format::checksum::{crc, seal_page};
 use crate::format::cut::Cut;
 use crate::format::frame::FrameEncoder;
 use crate::format::header::{
-    self, FEATURE_ACLS, FEATURE_COMPRESSED, FEATURE_CUT, FEATURE_HOLES, FEATURE_TIMES, Header,
-    Section,
+    self, FEATURE_ACLS, FEATURE_COMPRESSED, FEATURE_CUT, FEATURE_HOLES, FEATURE_MEMBERS,
+    FEATURE_TIMES, Header, Section,
 };
 use crate::format::inner::Separator;
-use crate::format::leaf::{LeafBuilder, NewEntry, NewTarget};
+use crate::format::leaf::{LeafBuilder, NewEntry, NewMember, NewTarget};
+use crate::format::member::Member;
 use crate::format::volume::{self, Span};
 use crate::format::{
     MAX_INLINE_TARGET, MAX_LEAF_ENTRIES, PAGE_BYTES, PAGE_SIZE, Uuid, blob, codec,
@@ -84,8 +85,30 @@ pub struct Placement {
     pub codec: Option<u32>,
     /// How its chunks are found if it is cut by content.
     pub cut: Option<Cut>,
-    /// Whose it is.
+    /// Where in it the contents are if it is a frame that several files share.
+    pub member: Option<Member>,
+    /// Whose it is; of a shared frame, whose the contents are.
     pub usage: Usage,
+}
+
+impl Placement {
+    /// Bytes of the volumes that are those of this entry, if it is the first that has them: of a shared frame all are
+    /// those of the first file in it.
+    fn taken(&self) -> u64 {
+        match self.member {
+            Some(Member { offset: 1.., .. }) => 0,
+            _ => self.stored,
+        }
+    }
+
+    /// The part of the extent that is that of a file with so many bytes of data.
+    fn share(&self, data: u64) -> u64 {
+        match self.member {
+            // Both are small.
+            Some(member) => self.stored * data / u64::from(member.data).max(1),
+            None => self.stored,
+        }
+    }
 }
 
 /// Whose an extent is.
@@ -113,6 +136,8 @@ pub(super) struct Counts {
     pub(super) shared_bytes: u64,
     pub(super) shared_chunks: u64,
     pub(super) shared_chunk_bytes: u64,
+    pub(super) shared_frames: u64,
+    pub(super) frame_members: u64,
 }
 
 /// Takes entries in key order and writes the index behind them.
@@ -247,6 +272,17 @@ impl<'f> IndexWriter<'f> {
         if cut.is_some() {
             self.features |= FEATURE_CUT;
         }
+        let member = entry.placement.and_then(|placement| {
+            Some(NewMember {
+                member: placement.member?,
+                position: placement.position,
+                stored: placement.stored,
+                in_order: implicit,
+            })
+        });
+        if member.is_some() {
+            self.features |= FEATURE_MEMBERS;
+        }
         let other_times = match entry.other_times {
             Some(times) => {
                 self.features |= FEATURE_TIMES;
@@ -274,6 +310,7 @@ impl<'f> IndexWriter<'f> {
             saved: entry.placement.map_or(0, |placement| placement.saved),
             codec: codec.map_or(0, u64::from),
             cut,
+            member,
             place: entry
                 .placement
                 .filter(|_| !implicit)
@@ -304,9 +341,16 @@ impl<'f> IndexWriter<'f> {
             match entry.placement {
                 Some(placement) if placement.usage == Usage::Shared => {
                     counts.shared_files += 1;
-                    counts.shared_bytes = counts.shared_bytes.saturating_add(placement.stored);
+                    let bytes = placement.share(entry.size - entry.hole_bytes);
+                    counts.shared_bytes = counts.shared_bytes.saturating_add(bytes);
                 }
-                Some(placement) => counts.stored_bytes += placement.stored,
+                Some(placement) => {
+                    counts.stored_bytes += placement.taken();
+                    if placement.member.is_some() {
+                        counts.frame_members += 1;
+                        counts.shared_frames += u64::from(placement.taken() > 0);
+                    }
+                }
                 None => {}
             }
         }
@@ -317,6 +361,10 @@ impl<'f> IndexWriter<'f> {
         let mut implicit = false;
         let own = |placement: &Placement| entry.link.0 == 0 && placement.usage == Usage::Own;
         if let Some(placement) = entry.placement.filter(own) {
+            if placement.taken() == 0 {
+                self.positions.push_back(self.next_position);
+                return Ok(true);
+            }
             if placement.position != self.next_position {
                 // Only the step to the next volume leads here. No page spans it.
                 self.flush()?;
@@ -493,6 +541,8 @@ impl<'f> IndexWriter<'f> {
             shared_bytes: counts.shared_bytes,
             shared_chunks: counts.shared_chunks,
             shared_chunk_bytes: counts.shared_chunk_bytes,
+            shared_frames: counts.shared_frames,
+            frame_members: counts.frame_members,
             leaf_pages: self.leaf_pages,
             inner_pages,
             levels,

@@ -88,6 +88,7 @@ fn index_of(model: &Model) -> (Image, Vec<u8>) {
             saved: 0,
             codec: None,
             cut: None,
+            member: None,
             usage: Usage::Own,
         });
         position += placement.map_or(0, |p| p.stored);

@@ -44,8 +44,8 @@ pub use builder::{Builder, Contents, NewEntry};
 pub use mode_changes::ModeChanges;
 pub use options::{
     BuildOptions, CHUNK_SHIFTS, Compression, DEFAULT_CHUNK_SHIFT, DEFAULT_INDEX_LEVEL,
-    DEFAULT_LEVEL, DEFAULT_MEMORY, Dedup, DictionarySize, LARGEST_DICTIONARY, LogObserver,
-    MIN_MEMORY, Observer, Phase, Progress, Report, SMALLEST_DICTIONARY,
+    DEFAULT_LEVEL, DEFAULT_MEMORY, DEFAULT_SMALL_FRAMES, Dedup, DictionarySize, LARGEST_DICTIONARY,
+    LogObserver, MIN_MEMORY, Observer, Phase, Progress, Report, SMALL_FRAMES, SMALLEST_DICTIONARY,
 };
 pub use order::Order;
 pub use overrides::{NewTime, Overrides};

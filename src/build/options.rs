@@ -29,6 +29,13 @@ pub const DEFAULT_INDEX_LEVEL: i32 = 15;
 /// Zstd level of contents: with it, two cores pack about as fast as a disk is read (see docs/design.md).
 pub const DEFAULT_LEVEL: i32 = 3;
 
+/// Bytes of small files that share a frame (see docs/design.md).
+pub const DEFAULT_SMALL_FRAMES: usize = 32 << 10;
+
+/// Fewest and most bytes of small files that can be made to share a frame.
+pub const SMALL_FRAMES: std::ops::RangeInclusive<usize> =
+    4 << 10..=crate::format::member::MAX_SHARED_DATA;
+
 /// How contents are stored: by default as zstd frames at [`DEFAULT_LEVEL`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
@@ -122,6 +129,10 @@ pub struct BuildOptions {
     pub compression: Compression,
     /// Which dictionaries compressed contents get.
     pub dictionaries: DictionarySize,
+    /// Most bytes of small files that are compressed in one frame, one of [`SMALL_FRAMES`], each file of up to half of
+    /// it; `None` if each file is compressed alone. A frame takes at most 4 KiB, so that a file in it is read by one
+    /// read of no more bytes; all of it is decompressed for any.
+    pub small_frames: Option<usize>,
     /// Contents are cut in chunks of 2 to the power of this many bytes, each of which is read and
     /// decompressed alone: one of [`CHUNK_SHIFTS`].
     pub chunk_shift: u32,
@@ -149,6 +160,7 @@ impl Default for BuildOptions {
             index_level: DEFAULT_INDEX_LEVEL,
             compression: Compression::default(),
             dictionaries: DictionarySize::default(),
+            small_frames: Some(DEFAULT_SMALL_FRAMES),
             chunk_shift: DEFAULT_CHUNK_SHIFT,
         }
     }
@@ -187,6 +199,13 @@ impl BuildOptions {
             if !(SMALLEST_DICTIONARY..=LARGEST_DICTIONARY).contains(&size) {
                 return wrong(format!(
                     "dictionaries of {size} bytes are not between 1 KiB and 1 MiB"
+                ));
+            }
+        }
+        if let Some(size) = self.small_frames {
+            if !SMALL_FRAMES.contains(&size) {
+                return wrong(format!(
+                    "{size} bytes of small files in a frame are not between 4 KiB and 64 KiB"
                 ));
             }
         }

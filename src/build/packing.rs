@@ -162,6 +162,7 @@ impl Packing<'_, '_> {
             saved: placed.saved,
             codec: placed.codec,
             cut: placed.cut,
+            member: placed.member,
             usage: if placed.shared {
                 Usage::Shared
             } else {

@@ -2,14 +2,15 @@
 
 use super::index::{Placement, Usage};
 use crate::format::cut::Cut;
+use crate::format::member::Member;
 use crate::{Error, Result};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Numbers of a record: ordinal, size, bytes of holes, hole map, position, stored length, bytes saved, codec, usage,
-/// how it is cut.
-pub(super) const NUMBERS: usize = 10;
+/// how it is cut, its shared frame.
+pub(super) const NUMBERS: usize = 11;
 
 /// Bytes of a record.
 const RECORD: usize = 8 * NUMBERS;
@@ -44,13 +45,18 @@ impl Primary {
             number(|p| p.codec.map_or(u64::MAX, u64::from)),
             number(|p| p.usage as u64),
             number(|p| p.cut.map_or(0, Cut::column)),
+            number(|p| {
+                p.member
+                    .map_or(0, |m| u64::from(m.data) << 32 | u64::from(m.offset))
+            }),
         ]
     }
 
     /// What gave these numbers.
     pub(super) fn from_numbers(numbers: [u64; NUMBERS]) -> Self {
         let [ordinal, size, hole_bytes, hole_map, place @ ..] = numbers;
-        let [position, stored, saved, codec, usage, cut] = place;
+        let [position, stored, saved, codec, usage, cut, member] = place;
+        let half = |number: u64| u32::try_from(number & u64::from(u32::MAX)).unwrap_or(0);
         let usages = [Usage::Own, Usage::Ahead, Usage::Shared];
         let usage = usages.into_iter().find(|known| *known as u64 == usage);
         Self {
@@ -64,6 +70,10 @@ impl Primary {
                 saved,
                 codec: u32::try_from(codec).ok(),
                 cut: Cut::from_column(cut).ok().flatten(),
+                member: (member > 0).then(|| Member {
+                    data: half(member >> 32),
+                    offset: half(member),
+                }),
                 usage,
             }),
         }
@@ -174,6 +184,10 @@ mod tests {
                 saved: 1,
                 codec: u32::try_from(n).ok().filter(|codec| codec % 2 == 0),
                 cut: Cut::from_column(3074 + n % 203).ok().flatten(),
+                member: n.is_multiple_of(4).then_some(Member {
+                    data: 1 << 16,
+                    offset: u32::try_from(n % 100).unwrap(),
+                }),
                 usage: if n.is_multiple_of(3) {
                     Usage::Ahead
                 } else {

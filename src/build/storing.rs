@@ -89,7 +89,11 @@ impl Storing<'_> {
             self.openers(),
             volumes,
             duplicates,
-            self.contents.clone(),
+            ContentOptions {
+                // Neighbours in this order are none in the index, which would have to describe the frame of each.
+                small_frames: None,
+                ..self.contents.clone()
+            },
             &mut packing,
         )?;
         packing.packing.index.begin_at(volumes.position());

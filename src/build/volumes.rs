@@ -12,6 +12,7 @@ use crate::format::checksum::crc_append;
 use crate::format::cut::Cut;
 use crate::format::extent::{Chunk, Shape};
 use crate::format::holes::HoleMap;
+use crate::format::member::Member;
 use crate::format::volume::{Identity, Layout, Span, encode_header, encode_trailer};
 use crate::format::{MAX_VOLUMES, PAGE_BYTES, PAGE_SIZE, Uuid};
 use crate::{Error, ErrorKind, Result, image};
@@ -48,10 +49,22 @@ pub struct Placed {
     pub codec: Option<u32>,
     /// How its chunks are found if it is cut by content.
     pub cut: Option<Cut>,
+    /// Where in it the contents are if the extent is a frame that several files share.
+    pub member: Option<Member>,
     /// Those of its chunks that were stored before.
     pub shared_chunks: SharedChunks,
     /// Whether the extent was stored for a file before.
     pub shared: bool,
+}
+
+impl Placed {
+    /// Bytes of the volumes that were taken for these contents: of a shared frame all for the first file in it.
+    pub fn taken(&self) -> u64 {
+        match self.member {
+            Some(Member { offset: 1.., .. }) => 0,
+            _ => self.stored,
+        }
+    }
 }
 
 /// A chunk as it goes into a volume.
@@ -226,6 +239,16 @@ impl VolumeSet {
         Ok(self.current.placed(start, size, saved as u64))
     }
 
+    /// Appends a frame that files share whose default stored lengths are `default` together. Returns its position and its
+    /// stored length.
+    pub fn append_frame(&mut self, default: u64, frame: &[u8], crc: u32) -> Result<(u64, u64)> {
+        self.choose_volume_for(default)?;
+        let start = self.current.offset();
+        self.current.append(frame)?;
+        self.current.append(&crc.to_le_bytes())?;
+        Ok((self.current.position(start), self.current.offset() - start))
+    }
+
     /// Begins a file of about `size` bytes that comes in chunks. Dropped before
     /// [`FileWriter::finish`], it leaves no trace.
     pub fn begin_file(&mut self, size: u64) -> Result<FileWriter<'_>> {
@@ -276,7 +299,11 @@ impl VolumeSet {
     /// Moves on to the next volume if the middle of a file of `size` bytes would lie beyond the
     /// share of the current one.
     fn choose_volume(&mut self, size: u64) -> Result<()> {
-        let length = Shape::new(size, self.chunk_shift).default_stored_length();
+        self.choose_volume_for(Shape::new(size, self.chunk_shift).default_stored_length())
+    }
+
+    /// The same for what would take `length` bytes as it is.
+    fn choose_volume_for(&mut self, length: u64) -> Result<()> {
         let used = self.taken.unwrap_or(self.current.offset() - PAGE_BYTES);
         if used > 0 && used.saturating_add(length / 2) >= self.share {
             self.next_volume()?;
@@ -462,6 +489,7 @@ impl VolumeWriter {
             saved,
             codec: None,
             cut: None,
+            member: None,
             shared_chunks: SharedChunks::default(),
             shared: false,
         }

@@ -36,6 +36,9 @@ struct Info {
     duplicate_bytes: u64,
     shared_chunks: u64,
     shared_chunk_bytes: u64,
+    /// Frames that several small files share, and those files.
+    shared_frames: u64,
+    frame_members: u64,
     index_bytes: u64,
     index_bytes_per_entry: f64,
     leaf_pages: u64,
@@ -140,6 +143,8 @@ impl Info {
             duplicate_bytes: header.shared_bytes,
             shared_chunks: header.shared_chunks,
             shared_chunk_bytes: header.shared_chunk_bytes,
+            shared_frames: header.shared_frames,
+            frame_members: header.frame_members,
             index_bytes: header.index_length,
             index_bytes_per_entry: (per_entry * 1000.0).round() / 1000.0,
             leaf_pages: header.leaf_pages,
@@ -189,6 +194,15 @@ impl Info {
                 format!(
                     "{} chunks, which would have taken {} bytes",
                     self.shared_chunks, self.shared_chunk_bytes
+                ),
+            )?;
+        }
+        if self.shared_frames > 0 {
+            row(
+                "frames",
+                format!(
+                    "{} shared by {} small files",
+                    self.shared_frames, self.frame_members
                 ),
             )?;
         }

@@ -13,7 +13,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use dgfs::build::{
     BuildOptions, CHUNK_SHIFTS, Compression, DEFAULT_LEVEL, Dedup, DictionarySize,
-    LARGEST_DICTIONARY, Observer, Order, Phase, Progress, Report, SMALLEST_DICTIONARY, pack_tree,
+    LARGEST_DICTIONARY, Observer, Order, Phase, Progress, Report, SMALL_FRAMES,
+    SMALLEST_DICTIONARY, pack_tree,
 };
 use dgfs::entry::KeptTimes;
 use dgfs::{Error, ErrorKind, Result, image};
@@ -81,6 +82,10 @@ pub(super) struct Args {
     /// of at most so many bytes.
     #[arg(long, value_name = "auto|none|SIZE", value_parser = parse_dictionaries, default_value = "auto")]
     dict: DictionarySize,
+    /// Most bytes of neighbouring small files that are compressed together, from 4K to 64K, in a frame of at
+    /// most 4 KiB that one read gets; or none.
+    #[arg(long, value_name = "SIZE|none", value_parser = parse_small_frames, default_value = "32K")]
+    small_frames: SmallFrames,
     /// Bytes of the chunks that large files are cut in, a power of 2 from 4K to 16M. Each is read and
     /// decompressed alone.
     #[arg(long, value_name = "SIZE", value_parser = parse_chunk, default_value = "128K")]
@@ -128,6 +133,21 @@ fn parse_dictionaries(text: &str) -> std::result::Result<DictionarySize, String>
     size.filter(|size| (SMALLEST_DICTIONARY..=LARGEST_DICTIONARY).contains(size))
         .map(DictionarySize::Most)
         .ok_or_else(|| "give `auto`, `none`, or a size from 1K to 1M".to_owned())
+}
+
+/// Bytes of small files in a frame, if they share any.
+#[derive(Debug, Clone, Copy)]
+struct SmallFrames(Option<usize>);
+
+/// Reads the value of `--small-frames`.
+fn parse_small_frames(text: &str) -> std::result::Result<SmallFrames, String> {
+    if text == "none" {
+        return Ok(SmallFrames(None));
+    }
+    let size = usize::try_from(parse_size(text)?).ok();
+    size.filter(|size| SMALL_FRAMES.contains(size))
+        .map(|size| SmallFrames(Some(size)))
+        .ok_or_else(|| "give `none`, or a size from 4K to 64K".to_owned())
 }
 
 /// Reads the value of `--chunk`, as a power of 2.
@@ -195,6 +215,7 @@ pub(super) fn run(args: &Args, quiet: bool) -> Result<ExitCode> {
         index_level: args.index_level,
         compression: args.compress,
         dictionaries: args.dict,
+        small_frames: args.small_frames.0,
         chunk_shift: args.chunk,
         ..BuildOptions::default()
     };
@@ -376,6 +397,8 @@ fn print_json(image: &Path, report: &Report) -> Result<()> {
         "duplicate_bytes": header.shared_bytes,
         "shared_chunks": header.shared_chunks,
         "shared_chunk_bytes": header.shared_chunk_bytes,
+        "shared_frames": header.shared_frames,
+        "frame_members": header.frame_members,
         "volume_bytes": report.volume_bytes,
         "index_bytes": header.index_length,
         "index_bytes_per_entry": report.index_bytes_per_entry(),

@@ -56,6 +56,18 @@ struct Contents {
     /// Of a file that is cut by content, if its volumes can be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     chunks: Option<ChunkCounts>,
+    /// Of a file that shares a frame with others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frame: Option<Frame>,
+}
+
+/// Where in a shared frame a file is.
+#[derive(Debug, Serialize)]
+struct Frame {
+    /// Bytes that the frame decodes to.
+    bytes: u32,
+    /// Where those of the file begin.
+    offset: u32,
 }
 
 impl Contents {
@@ -72,6 +84,10 @@ impl Contents {
             volume,
             offset: position.checked_sub(volumes.get(volume)?.start)?,
             chunks: image.chunk_counts(node).ok().flatten(),
+            frame: node.extent.member.map(|member| Frame {
+                bytes: member.data,
+                offset: member.offset,
+            }),
         })
     }
 }
@@ -162,6 +178,12 @@ fn print(image: &Image, path: &[u8], node: &Node, output: &mut Output) -> Result
                 contents.stored_bytes, contents.offset, contents.volume
             ),
         )?;
+        if let Some(Frame { bytes, offset }) = contents.frame {
+            row(
+                "frame",
+                format!("{bytes} bytes of several files, this one from {offset} on"),
+            )?;
+        }
         if let Some(chunks) = contents.chunks {
             row(
                 "chunks",

@@ -44,17 +44,22 @@ pub const FEATURE_COMPRESSED: u64 = 1 << 2;
 /// Required feature: contents may be cut by content (column `cut`).
 pub const FEATURE_CUT: u64 = 1 << 3;
 
+/// Required feature: several files may have one frame (columns `member`, `frame stored` and `frame data`).
+pub const FEATURE_MEMBERS: u64 = 1 << 4;
+
 /// Features of the third class that this reader knows.
 pub(crate) const KNOWN_FEATURES: u64 =
-    FEATURE_HOLES | FEATURE_TIMES | FEATURE_COMPRESSED | FEATURE_CUT;
+    FEATURE_HOLES | FEATURE_TIMES | FEATURE_COMPRESSED | FEATURE_CUT | FEATURE_MEMBERS;
 
 /// The oldest minor version of the format, not below 2, that has these features of the third class: what does
 /// not need the newest comes out as it did before.
 pub fn minor_version(features_required: u64) -> u16 {
-    if features_required & FEATURE_CUT == 0 {
-        2
-    } else {
+    if features_required & FEATURE_MEMBERS != 0 {
         VERSION_MINOR
+    } else if features_required & FEATURE_CUT != 0 {
+        3
+    } else {
+        2
     }
 }
 
@@ -110,6 +115,10 @@ pub struct Header {
     pub shared_chunks: u64,
     /// Sum of the stored lengths that these would have taken.
     pub shared_chunk_bytes: u64,
+    /// Frames that several files share.
+    pub shared_frames: u64,
+    /// Regular files, every inode once, whose data were stored in these.
+    pub frame_members: u64,
     /// Leaf pages; they are pages 1 to `leaf_pages`.
     pub leaf_pages: u64,
     /// Inner pages, behind the leaf pages.
@@ -146,6 +155,11 @@ impl Header {
     /// Whether contents may be cut by content.
     pub fn is_cut(&self) -> bool {
         self.features_required & FEATURE_CUT != 0
+    }
+
+    /// Whether several files may have one frame.
+    pub fn has_members(&self) -> bool {
+        self.features_required & FEATURE_MEMBERS != 0
     }
 
     /// Page number of the root of the tree.
@@ -206,6 +220,8 @@ impl Header {
         out.extend_from_slice(&self.shared_bytes.to_le_bytes());
         out.extend_from_slice(&self.shared_chunks.to_le_bytes());
         out.extend_from_slice(&self.shared_chunk_bytes.to_le_bytes());
+        out.extend_from_slice(&self.shared_frames.to_le_bytes());
+        out.extend_from_slice(&self.frame_members.to_le_bytes());
         seal(out)
     }
 
@@ -285,6 +301,8 @@ impl Header {
             shared_bytes: more.u64()?,
             shared_chunks: more.u64()?,
             shared_chunk_bytes: more.u64()?,
+            shared_frames: more.u64()?,
+            frame_members: more.u64()?,
             leaf_pages,
             inner_pages,
             levels,
@@ -423,6 +441,8 @@ mod tests {
             shared_bytes: 3000,
             shared_chunks: 4,
             shared_chunk_bytes: 4000,
+            shared_frames: 5,
+            frame_members: 50,
             leaf_pages: 10,
             inner_pages: 1,
             levels: 1,
@@ -467,7 +487,7 @@ mod tests {
         newer[8] = 2;
         assert_eq!(kind(&newer, 20 * PAGE_BYTES), ErrorKind::Version);
         let unknown = Header {
-            features_required: 1 << 4,
+            features_required: 1 << 5,
             ..sample()
         }
         .encode();

@@ -4,7 +4,7 @@
 //! - [`header`] is the first page of an index, [`volume`] first and last page of a data volume;
 //! - [`leaf`] holds entries as [`column`]s, [`inner`] the way to them;
 //! - [`extent`] describes how the contents of a file lie in a volume, [`cut`] how they do if chunks are shared,
-//!   [`codec`] how they are compressed;
+//!   [`member`] how those of several small files do in one frame, [`codec`] how they are compressed;
 //! - [`attributes`] and [`blob`] hold what does not belong into a leaf page;
 //! - [`bytes`], [`bits`], [`frame`] and [`checksum`] are the alphabet of the others.
 //!
@@ -25,6 +25,7 @@ pub mod header;
 pub mod holes;
 pub mod inner;
 pub mod leaf;
+pub mod member;
 pub mod volume;
 
 /// Bytes of an index page, and the unit of every read of the index.
@@ -37,7 +38,7 @@ pub const PAGE_BYTES: u64 = 4096;
 pub const VERSION_MAJOR: u16 = 1;
 
 /// Newest minor version that this crate writes; readers accept any.
-pub const VERSION_MINOR: u16 = 3;
+pub const VERSION_MINOR: u16 = 4;
 
 /// Longest name of an entry in bytes.
 pub const MAX_NAME: usize = 255;

@@ -10,6 +10,7 @@ use crate::format::checksum::crc;
 use crate::format::cut::largest_chunk;
 use crate::format::extent::{BLOCK_ROWS, CRC_BYTES, Chunk, Shape, TableBlock};
 use crate::format::header::Header;
+use crate::format::member::MAX_SHARED_DATA;
 use crate::format::volume::Span;
 use crate::format::{PAGE_BYTES, PAGE_SIZE};
 use crate::{Error, Result};
@@ -76,6 +77,8 @@ pub(super) struct Contents {
     decoded: DecodedChunks,
     /// Whether files may be cut by content.
     pub(super) is_cut: bool,
+    /// Whether files may share frames.
+    pub(super) has_members: bool,
     pub(super) cut_blocks: CutBlocks,
     ahead: Ahead,
 }
@@ -105,6 +108,12 @@ impl Contents {
         } else {
             1 << chunk_shift
         };
+        let has_members = header.has_members();
+        let largest = if has_members {
+            largest.max(MAX_SHARED_DATA as u64)
+        } else {
+            largest
+        };
         Self {
             volumes,
             chunk_shift,
@@ -112,6 +121,7 @@ impl Contents {
             tables: Cache::new(KEPT_TABLE_BLOCKS),
             decoded: DecodedChunks::new(chunk_bytes, in_memory(largest)),
             is_cut,
+            has_members,
             cut_blocks: CutBlocks::new(),
             ahead: Ahead::new(ahead_bytes, chunk_shift),
         }
@@ -207,6 +217,10 @@ impl Contents {
     ) -> Result<Range<usize>> {
         if let Some(cut) = node.extent.cut {
             let bytes = self.read_cut(node, cut, offset..end, scratch)?;
+            return Ok(0..bytes.len());
+        }
+        if let Some(member) = node.extent.member {
+            let bytes = self.read_member(node, member, &(offset..end), scratch)?;
             return Ok(0..bytes.len());
         }
         let source = self.locate(node)?;
@@ -313,6 +327,9 @@ impl Contents {
         let range = range.start..range.end.min(node.data_length());
         if range.is_empty() {
             return Ok(());
+        }
+        if let Some(member) = node.extent.member {
+            return self.shared_frame(node, member).map(|_| ());
         }
         let source = self.locate(node)?;
         if !source.shape.has_table() {

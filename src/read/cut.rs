@@ -262,6 +262,7 @@ impl Contents {
             stored: u64::from(chunk.stored),
             codec: chunk.codec,
             cut: None,
+            member: None,
         };
         let key: Key = (
             extent,

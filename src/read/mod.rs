@@ -16,6 +16,7 @@ mod files;
 mod handle;
 mod holes;
 mod listing;
+mod members;
 mod node;
 mod open;
 mod pages;

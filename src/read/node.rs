@@ -4,6 +4,7 @@ use super::path_digest::PathDigest;
 use crate::entry::{Ino, Kind, OtherTimes, Timestamp};
 use crate::format::cut::Cut;
 use crate::format::leaf::{LeafRow, Target};
+use crate::format::member::Member;
 
 /// Where the children of a directory lie in key order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,6 +37,8 @@ pub struct Extent {
     pub codec: u32,
     /// How its chunks are found if it is cut by content.
     pub cut: Option<Cut>,
+    /// Where in it the file's data are if it is a frame that several files share.
+    pub member: Option<Member>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +128,7 @@ impl Node {
                 stored: row.stored,
                 codec: u32::try_from(row.codec).unwrap_or(u32::MAX),
                 cut: row.cut,
+                member: row.member,
             },
             kind: row.kind,
             is_complete: !matches!(link, Link::Blob(_)),

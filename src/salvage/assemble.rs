@@ -97,6 +97,8 @@ pub(super) fn assemble(
                 shared_bytes: 0,
                 shared_chunks: 0,
                 shared_chunk_bytes: 0,
+                shared_frames: 0,
+                frame_members: 0,
                 leaf_pages: 0,
                 inner_pages: 0,
                 levels: 0,

@@ -9,7 +9,7 @@ use dgfs::format::cut::Cut;
 use dgfs::format::frame::FrameEncoder;
 use dgfs::format::header::{Header, Section};
 use dgfs::format::inner::{InnerBuilder, Separator};
-use dgfs::format::leaf::{LeafBuilder, NewEntry, NewTarget};
+use dgfs::format::leaf::{LeafBuilder, NewEntry, NewMember, NewTarget};
 use dgfs::format::volume::{self, Identity, Layout, Span};
 use dgfs::format::{PAGE_BYTES, PAGE_SIZE, blob};
 
@@ -43,6 +43,7 @@ pub(crate) struct Entry {
     pub(crate) saved: u64,
     pub(crate) codec: u64,
     pub(crate) cut: Option<Cut>,
+    pub(crate) member: Option<NewMember>,
     pub(crate) place: Option<u64>,
     pub(crate) primary: u64,
     pub(crate) links: u64,
@@ -66,6 +67,7 @@ impl Entry {
             saved: 0,
             codec: 0,
             cut: None,
+            member: None,
             place: None,
             primary: 0,
             links: 1,
@@ -276,10 +278,11 @@ impl Handmade {
             version_minor: 0,
             features_optional: 0,
             features_warn: 0,
-            // Holes, frames and cut contents, which not every image has.
+            // Holes, frames, cut contents and shared frames, which not every image has.
             features_required: u64::from(entries().any(|entry| entry.hole_bytes > 0))
                 | u64::from(!self.sections.is_empty()) << 2
-                | u64::from(entries().any(|entry| entry.cut.is_some())) << 3,
+                | u64::from(entries().any(|entry| entry.cut.is_some())) << 3
+                | u64::from(entries().any(|entry| entry.member.is_some())) << 4,
             uuid: UUID,
             index_length: 0,
             entries: entries().count() as u64,
@@ -298,6 +301,8 @@ impl Handmade {
             shared_bytes: 0,
             shared_chunks: 0,
             shared_chunk_bytes: 0,
+            shared_frames: 0,
+            frame_members: 0,
             leaf_pages: self.pages.len() as u64,
             inner_pages: self.inner.len() as u64,
             levels: self.inner.last().map_or(0, |(level, _)| u32::from(*level)),
@@ -352,6 +357,7 @@ fn leaf(page: &Page) -> [u8; PAGE_SIZE] {
             saved: entry.saved,
             codec: entry.codec,
             cut: entry.cut,
+            member: entry.member,
             place: entry.place,
             primary: entry.primary,
             links: entry.links,

@@ -3,9 +3,11 @@
 use super::cut::put_table;
 use super::every_kind::Numbers;
 use super::handmade::{Entry, Handmade, Page};
+use super::members::one_member;
 use dgfs::entry::Kind;
 use dgfs::format::cut::{Cut, CutChunk, encode_block};
 use dgfs::format::extent::{Chunk, TableBlock};
+use dgfs::format::frame::ContentEncoder;
 use dgfs::format::inner::Separator;
 use dgfs::format::{PAGE_BYTES, PAGE_SIZE};
 
@@ -148,6 +150,12 @@ fn two_pages() -> Handmade {
         entries,
     });
     image
+}
+
+/// The frame of 600 bytes.
+fn text_frame() -> Vec<u8> {
+    let mut encoder = ContentEncoder::new(3).unwrap();
+    encoder.encode(&[b't'; 600], None).unwrap().to_vec()
 }
 
 /// Writes a leaf page whose frame of names is `frame`.
@@ -563,6 +571,103 @@ pub(crate) const CASES: &[Case] = &[
             image
         },
         &["leaf page has an impossible number of entries"],
+    ),
+    (
+        "a shared frame of no feature",
+        || {
+            let mut image = one_member((600, 0, 600), &text_frame());
+            image.change_header = |header| header.features_required = 1 << 2;
+            image
+        },
+        &["shares a frame in an image that says it has none"],
+    ),
+    (
+        "a shared frame in an image that is not compressed",
+        || {
+            let mut image = one_member((600, 0, 600), &text_frame());
+            image.change_header = |header| header.features_required = 1 << 4;
+            image
+        },
+        &["contents are of codec 0, which is not there"],
+    ),
+    (
+        "a member of a frame of 65,537 bytes",
+        || one_member((65_537, 0, 600), &text_frame()),
+        &["file has an impossible extent"],
+    ),
+    (
+        "a shared frame of 4097 bytes",
+        || one_member((60_000, 0, 600), &[0; 4093]),
+        &["file has an impossible extent"],
+    ),
+    (
+        "a shared frame that is no shorter than its data",
+        || one_member((9, 0, 9), &[0; 9]),
+        &["file has an impossible extent"],
+    ),
+    (
+        "a member behind the end of its frame",
+        || one_member((600, 1, 600), &text_frame()),
+        &["file has an impossible extent"],
+    ),
+    (
+        "a member at the end of all offsets",
+        || one_member((600, u32::MAX, 1), &text_frame()),
+        &["file has an impossible extent"],
+    ),
+    (
+        "a member of more than a chunk",
+        || one_member((6000, 0, 5000), &text_frame()),
+        &["file has an impossible extent"],
+    ),
+    (
+        "a member without data",
+        || {
+            let mut image = one_member((600, 0, 600), &text_frame());
+            image.pages[0].entries[1].hole_bytes = 600;
+            image
+        },
+        &["file has an impossible extent"],
+    ),
+    (
+        "a member that is shortened besides",
+        || {
+            let mut image = one_member((600, 0, 600), &text_frame());
+            image.pages[0].entries[1].saved = 1;
+            image
+        },
+        &["file has an impossible extent"],
+    ),
+    (
+        "a member that is cut by content besides",
+        || {
+            let mut image = one_member((600, 0, 600), &text_frame());
+            image.pages[0].entries[1].cut = Cut::new(12, 1);
+            image
+        },
+        &["file has an impossible extent"],
+    ),
+    (
+        "a shared frame that decodes to less",
+        || one_member((700, 0, 600), &text_frame()),
+        &["compressed contents are shorter than the file"],
+    ),
+    (
+        "a shared frame that decodes to more",
+        || one_member((599, 0, 599), &text_frame()),
+        &["compressed contents do not decode"],
+    ),
+    (
+        "a shared frame outside of the volumes",
+        || {
+            let mut image = one_member((600, 0, 600), &text_frame());
+            image.pages[0].entries[1].place = Some(1 << 50);
+            image
+        },
+        &[
+            "lies outside the volumes",
+            "contents lie outside the volumes",
+        ],
     ),
     (
         "2^60 entries in the header",

@@ -18,6 +18,7 @@ pub(crate) mod cut;
 pub(crate) mod every_kind;
 pub(crate) mod handmade;
 pub(crate) mod lies;
+pub(crate) mod members;
 pub(crate) mod unpacked;
 
 use dgfs::Result;

@@ -2,7 +2,7 @@
 
 import struct
 
-from . import cut
+from . import cut, members
 from .encoding import PAGE, Stream, crc32c, decode_frame
 from .faults import require
 
@@ -71,6 +71,9 @@ def stored(image, entry):
     if entry.cut:
         for length, position, taken, crc, codec, _ in cut.chunks(image, volume, at, entry):
             yield cut_chunk(image, length, position, taken, crc, codec) if taken else bytes(length)
+        return
+    if entry.member:
+        yield members.contents(image, volume, at, entry)
         return
     if entry.data <= 1 << image.header.chunk_shift:
         taken = entry.stored - 4

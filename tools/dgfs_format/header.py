@@ -47,7 +47,7 @@ class Header:
         require(crc32c(page[:-4]) == int.from_bytes(page[-4:], "little"), "damaged header: wrong checksum")
         require(major == 1, f"image of major version {major}, this reader knows 1")
         require(page_size == PAGE, f"page size {page_size}, this reader knows {PAGE}")
-        require(self.features < 1 << 4, f"image needs unknown features {self.features:#x}")
+        require(self.features < 1 << 5, f"image needs unknown features {self.features:#x}")
         require(self.length == length, f"index has {length} bytes, its header says {self.length}")
         pages = self.length // PAGE
         require(
@@ -68,8 +68,10 @@ class Header:
         require(sections <= 32, f"{sections} sections")
         self.compressed = bool(self.features >> 2 & 1)
         self.cut = bool(self.features >> 3 & 1)
-        more = struct.unpack_from("<QQQQ", page, 160 + 32 * 32)
-        self.shared_files, self.shared_bytes, self.shared_chunks, self.shared_chunk_bytes = more
+        self.members = bool(self.features >> 4 & 1)
+        more = struct.unpack_from("<QQQQQQ", page, 160 + 32 * 32)
+        self.shared_files, self.shared_bytes, self.shared_chunks, self.shared_chunk_bytes = more[:4]
+        self.shared_frames, self.frame_members = more[4:]
         self.sections = [
             Section._make(struct.unpack_from("<IIQQQ", page, 160 + 32 * i)) for i in range(sections)
         ]

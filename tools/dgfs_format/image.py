@@ -21,6 +21,8 @@ class Image:
     def __init__(self, path, data_paths=(), strict=False):
         self.path, self.data_paths, self.strict = path, data_paths, strict
         self.volumes = {}
+        # Shared frames that were decoded last, by codec.
+        self.frames = {}
         # A search from directory to directory meets the same pages again and again.
         self.decode = functools.lru_cache(maxsize=4)(self.decode)
         self.open_index()
@@ -70,7 +72,7 @@ class Image:
         return self.dictionaries.get(codec)
 
     def open_index(self):
-        """Opens an index, or the copy of one in a volume 0 (section 3.3)."""
+        """Opens an index, or the copy of one in a volume 0 (section 3.4)."""
         self.index, self.own_volume = Part(self.path), None
         require(self.index.length >= PAGE, "no image: shorter than a page")
         first, last = self.index.read(0, 8), self.index.read(self.index.length - PAGE, 8)

@@ -3,6 +3,7 @@
 import stat
 import struct
 
+from . import members
 from .columns import Columns
 from .contents import stored_length
 from .encoding import PAGE, Stream, decode_frame
@@ -17,6 +18,7 @@ class Entry:
     name = target = b""
     size = seconds = nanoseconds = children = subdirectories = deeper = first_child = 0
     hole_bytes = hole_map = 0
+    member = frame_stored = frame_data = frame_offset = 0
     saved = codec = cut = place = primary = links = device = xattrs = far_target = position = stored = 0
 
     def __init__(self, ordinal):
@@ -70,7 +72,7 @@ class Leaf:
         require(level == 0, f"level {level} in a leaf page")
         require(1 <= r <= n <= 4096, f"{n} entries in {r} runs")
         require(self.ordinal + n <= image.header.entries, "ordinals beyond the last entry")
-        require(present < 1 << 17, f"unknown column among {present:#x}")
+        require(present < 1 << 20, f"unknown column among {present:#x}")
         control_at = self.FIELDS.size + names_length
         bits_at = control_at + control_length
         require(bits_at <= PAGE, "frames longer than the page")
@@ -172,6 +174,10 @@ class Leaf:
         columns.fill("codec", filled, bit=15)
         require(all(entry.codec < 64 for entry in filled), "codec of 64 or more")
         columns.fill("cut", filled, bit=16)
+        columns.fill("member", filled, bit=17)
+        described = [entry for entry in filled if entry.member > 1]
+        columns.fill("frame_stored", described, bit=18)
+        columns.fill("frame_data", described, bit=19)
         require(all(entry.hole_bytes <= entry.size for entry in filled), "more hole bytes than bytes")
         for entry in entries:
             require(entry.nanoseconds < 10**9, f"{entry.nanoseconds} nanoseconds")
@@ -188,14 +194,19 @@ class Leaf:
                     first_child = entry.first_child + entry.children + entry.deeper
 
     def place_extents(self, image):
-        position, volumes = self.position, set()
+        position, volumes, frames = self.position, set(), members.OpenFrames()
         for entry in self.entries:
             if not entry.data:
+                require(not entry.member, "file without data in a shared frame")
                 continue
-            entry.stored = stored_length(image.header, entry)
-            entry.position = entry.place - 1 if entry.place else position
+            if entry.member:
+                takes_place = frames.place(image.header, entry, position)
+            else:
+                entry.stored = stored_length(image.header, entry)
+                entry.position = entry.place - 1 if entry.place else position
+                takes_place = not entry.place
             volume = image.volume_number(entry.position, entry.stored)
-            if not entry.place:
+            if takes_place:
                 position += entry.stored
                 volumes.add(volume)
         require(len(volumes) <= 1, "implicit extents of two volumes in one page")

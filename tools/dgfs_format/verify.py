@@ -20,6 +20,8 @@ class Verify:
         self.inodes = {}
         # Length of every extent by its position, those of later names of a file left out.
         self.extents = {}
+        # What is known of each shared frame by its position, and where in it files begin.
+        self.frames = {}
 
     def fault(self, cause):
         self.faults += 1
@@ -86,7 +88,9 @@ class Verify:
     def count_extent(self, entry):
         if not entry.data or entry.primary:
             return
-        if entry.position in self.extents:
+        if entry.member:
+            self.count_member(entry)
+        elif entry.position in self.extents:
             require(self.extents[entry.position] == entry.stored, "extent that is longer in another file")
             require(entry.place, "extent of another file without a place")
             self.counts["shared_files"] += 1
@@ -94,6 +98,17 @@ class Verify:
         else:
             self.extents[entry.position] = entry.stored
             self.count_chunks(entry)
+
+    def count_member(self, entry):
+        frame = (entry.stored, entry.frame_data, entry.codec)
+        known = self.frames.setdefault(entry.position, (frame, set()))
+        require(known[0] == frame, "shared frame that is another for another file")
+        self.extents[entry.position] = entry.stored
+        self.counts["shared_frames"] += not known[1]
+        is_new = entry.frame_offset not in known[1]
+        self.counts["frame_members" if is_new else "shared_files"] += 1
+        self.counts["shared_bytes"] += 0 if is_new else entry.stored * entry.data // entry.frame_data
+        known[1].add(entry.frame_offset)
 
     def count_chunks(self, entry):
         number = self.image.volume_number(entry.position, entry.stored)
@@ -123,6 +138,9 @@ class Verify:
             entry.stored,
             entry.codec,
             entry.cut,
+            bool(entry.member),
+            entry.frame_offset,
+            entry.frame_data,
             xattrs,
             target,
         )
@@ -152,4 +170,7 @@ class Verify:
         shared = (self.counts["shared_chunks"], self.counts["shared_chunk_bytes"])
         said = (header.shared_chunks, header.shared_chunk_bytes)
         require(said in (shared, (0, 0)), f"{shared} chunks and bytes shared, the header says {said}")
+        shared = (self.counts["shared_frames"], self.counts["frame_members"])
+        said = (header.shared_frames, header.frame_members)
+        require(said in (shared, (0, 0)), f"{shared} shared frames and members, the header says {said}")
         require(not self.inodes, f"{len(self.inodes)} inodes with fewer names than links")

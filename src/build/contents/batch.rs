@@ -301,6 +301,24 @@ impl<T> Batch<T> {
         for (number, small) in ahead {
             self.finish::<E>(number, small, compressor);
         }
+        self.group(compressor);
+    }
+
+    /// Compresses the small files, those that share frames in groups.
+    fn group(&mut self, compressor: &mut Compressor<'_>) {
+        let outcomes = &mut self.outcomes;
+        self.storage.group(compressor, |number, group| {
+            if let Some(Outcome::Read { read, .. }) = outcomes.get_mut(number) {
+                read.group = Some(group);
+            }
+        });
+        for outcome in outcomes {
+            if let Outcome::Read { read, .. } = outcome {
+                if read.group.is_none() && read.is_candidate {
+                    self.storage.pack_whole(read, compressor);
+                }
+            }
+        }
     }
 
     /// Waits for the contents of entry `number`.
@@ -334,8 +352,11 @@ impl<T> Batch<T> {
                         .codec_of(name.unwrap_or(&[]), self.storage.contents(start, length));
                     let storage = &mut self.storage;
                     let cut = storage.read_cut(start, length, codec, compressor);
-                    let read =
-                        cut.unwrap_or_else(|| storage.read_whole(start, length, codec, compressor));
+                    let later = || storage.read_later(number, start, length, codec);
+                    let read = match cut.or_else(later) {
+                        Some(read) => read,
+                        None => storage.read_whole(start, length, codec, compressor),
+                    };
                     Outcome::Read { read, changed }
                 }
                 Err(error) => Outcome::Failed(error),
@@ -348,7 +369,7 @@ impl<T> Batch<T> {
     where
         E: Entries<Entry = T>,
     {
-        if self.entries.iter().map(E::memory).sum::<usize>() > 2 * ENTRY_MEMORY {
+        if self.entries.iter().map(E::room).sum::<usize>() > 2 * ENTRY_MEMORY {
             self.entries = Vec::new();
         }
     }

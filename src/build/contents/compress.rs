@@ -1,5 +1,6 @@
 //! Compresses chunks, where that pays.
 
+use super::grouping::Candidate;
 use crate::build::classes::Classes;
 use crate::build::dictionaries::{Dictionaries, is_worth};
 use crate::format::frame::ContentEncoder;
@@ -105,6 +106,14 @@ impl<'c> Compressor<'c> {
     pub(super) fn frame(&mut self, chunk: &[u8], codec: u32) -> Option<&[u8]> {
         self.with.as_mut()?.1.frame(chunk, codec)
     }
+
+    /// The frame of `data`, the contents of `files` one behind the other, which have one codec; `None` if they are better
+    /// stored alone.
+    pub(super) fn shared_frame(&mut self, data: &[u8], files: &[Candidate]) -> Option<&[u8]> {
+        let codec = files.first()?.codec;
+        let frame = self.with.as_mut()?.1.encode(data, codec)?;
+        is_worth(frame.len(), data.len()).then_some(frame)
+    }
 }
 
 impl Encoders {
@@ -141,11 +150,15 @@ impl Encoders {
         if chunk.len() > self.unprobed && !self.seems_compressible(chunk) {
             return None;
         }
-        let frame = match self.prefixes.get_mut(codec as usize) {
-            Some(Some(prefix)) => self.prefixed.encode(chunk, prefix)?,
-            _ => self.plain.encode(chunk, None)?,
-        };
+        let frame = self.encode(chunk, codec)?;
         is_worth(frame.len(), chunk.len()).then_some(frame)
+    }
+
+    fn encode(&mut self, bytes: &[u8], codec: u32) -> Option<&[u8]> {
+        match self.prefixes.get_mut(codec as usize) {
+            Some(Some(prefix)) => self.prefixed.encode(bytes, prefix),
+            _ => self.plain.encode(bytes, None),
+        }
     }
 
     /// Whether any of a few pieces of `chunk` becomes shorter.

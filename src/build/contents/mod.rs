@@ -5,7 +5,8 @@
 //! - worker threads take turns in filling a batch of them and then read its files, all at the same
 //!   time ([`batch`], [`reading`]); a file larger than a batch, or with holes, is read
 //!   in pieces, which are batches of their own ([`large`]);
-//! - each worker compresses what it has read ([`compress`]);
+//! - each worker compresses what it has read ([`compress`]), small files several in one frame ([`grouping`]), of which
+//!   the storing thread leaves out what it has stored before ([`member_store`]);
 //! - they take digests of it ([`digest`]), if files with equal contents are to share them, and leave uncompressed what
 //!   another has in hand ([`claims`]);
 //! - if files are to share chunks, those larger than one are cut by content ([`cutter`], [`cutting`]): by the worker that
@@ -23,7 +24,9 @@ mod cut_store;
 mod cutter;
 mod cutting;
 mod digest;
+mod grouping;
 mod large;
+mod member_store;
 mod pipeline;
 mod planned;
 mod reading;

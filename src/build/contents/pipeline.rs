@@ -16,7 +16,9 @@ use super::compress::{Codecs, Compressor};
 use super::cut_store::CutStore;
 use super::cutting::Cutting;
 use super::digest::{Digest, PieceDigests};
+use super::grouping::Group;
 use super::large::Large;
+use super::member_store::{MemberStore, Settled};
 use super::reading::{Read, Sources, Storage};
 use super::source::{Entries, OpenFile, Work};
 use crate::build::duplicates::Duplicates;
@@ -45,6 +47,8 @@ pub struct ContentOptions {
     pub codecs: Option<Arc<Codecs>>,
     /// How files larger than a chunk are cut by content, if they are.
     pub cutting: Option<Cutting>,
+    /// Most bytes of small files that share a frame, if any do.
+    pub small_frames: Option<usize>,
 }
 
 /// Takes what [`store_contents`] is done with.
@@ -94,6 +98,7 @@ where
     let batches = memory / (buffers * batch_bytes(chunk_shift) + ENTRY_MEMORY);
     let batches = batches.min(BATCHES * openers.len()).max(2);
     let tables = options.codecs.as_deref().map_or(0, Codecs::memory);
+    let small_frames = options.small_frames.filter(|_| buffers > 1);
     let (workers, cutters) = compressors(
         options.table_memory.checked_div(tables),
         options.cutting.is_some(),
@@ -108,6 +113,7 @@ where
         codecs: options.codecs,
         claims: duplicates.as_deref().map(Duplicates::claims),
         cutting: options.cutting,
+        small_frames,
     };
     let intake = Mutex::new(Intake::new(entries));
     let cutters = cutters.min(openers.len());
@@ -134,7 +140,8 @@ where
             receiver,
             strict: options.strict,
             number: 0,
-            compressor: None,
+            members: MemberStore::new(sources.codecs.as_deref()),
+            groups: Vec::new(),
         };
         store.run::<E>()
     })
@@ -305,15 +312,18 @@ struct Store<'a, 'scope, 'env, T> {
     receiver: &'a mut dyn Receiver<T>,
     strict: bool,
     number: u64,
-    /// For contents that were left to another file, which was not stored before them after all.
-    compressor: Option<Compressor<'a>>,
+    members: MemberStore<'env>,
+    /// The groups of the batch that is being stored.
+    groups: Vec<(Group, Option<Settled>)>,
 }
 
-impl<'a, T> Store<'a, '_, '_, T> {
+impl<T> Store<'_, '_, '_, T> {
     fn run<E: Entries<Entry = T>>(&mut self) -> Result<()> {
         loop {
             let mut batch = self.next()?;
             let mut outcomes = std::mem::take(&mut batch.outcomes);
+            let groups = batch.storage.take_groups().into_iter();
+            self.groups = groups.map(|group| (group, None)).collect();
             for (number, outcome) in outcomes.drain(..).enumerate() {
                 let placed = self.place::<E>(&mut batch, number, outcome)?;
                 if let Some(entry) = batch.entries.get_mut(number) {
@@ -348,13 +358,19 @@ impl<'a, T> Store<'a, '_, '_, T> {
         let (placed, changed) = match outcome {
             Outcome::Nothing => return Ok(None),
             Outcome::Read { mut read, changed } => {
-                let known = self.known(read.digest, read.length as u64)?;
-                let placed = if let Some(placed) = known {
+                let shared = self.place_member(batch, number, &read)?;
+                let known = match shared {
+                    None => self.known(read.digest, read.length as u64)?,
+                    Some(_) => None,
+                };
+                let placed = if let Some(placed) = shared {
+                    placed
+                } else if let Some(placed) = known {
                     self.volumes.leave_out(placed.size);
                     placed
                 } else {
                     if read.is_left {
-                        batch.storage.pack_whole(&mut read, self.compressor()?);
+                        self.members.pack(&mut batch.storage, &mut read)?;
                     }
                     let placed = match self.sources.cutting.as_ref().filter(|_| read.is_cut()) {
                         Some(cutting) => {
@@ -413,12 +429,21 @@ impl<'a, T> Store<'a, '_, '_, T> {
         Ok(Some(placed))
     }
 
-    fn compressor(&mut self) -> Result<&mut Compressor<'a>> {
-        let compressor = match self.compressor.take() {
-            Some(compressor) => compressor,
-            None => Compressor::new(self.sources.codecs.as_deref())?,
+    /// Stores the contents of entry `number` of `batch` with others, if they are in a group and stay in it.
+    fn place_member(
+        &mut self,
+        batch: &Batch<T>,
+        number: usize,
+        read: &Read,
+    ) -> Result<Option<Placed>> {
+        let group = read.group.and_then(|group| self.groups.get_mut(group));
+        let Some((group, settled)) = group else {
+            return Ok(None);
         };
-        Ok(self.compressor.insert(compressor))
+        let (volumes, duplicates) = (&mut *self.volumes, &mut self.duplicates);
+        let members = (&*group, settled);
+        self.members
+            .place(volumes, duplicates, &batch.storage, members, number)
     }
 
     /// Where contents of `size` bytes with this digest are, if they have been stored.

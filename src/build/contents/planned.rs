@@ -61,21 +61,30 @@ impl Entries for Planned {
     }
 
     fn memory(entry: &PlannedEntry) -> usize {
-        let Record {
-            parent,
-            name,
-            metadata,
-            target,
-            ..
-        } = &entry.record;
-        let xattrs = metadata.xattrs.iter();
-        let attribute = size_of::<(Vec<u8>, Vec<u8>)>();
-        size_of::<PlannedEntry>()
-            + parent.capacity()
-            + name.capacity()
-            + target.capacity()
-            + xattrs
-                .map(|(name, value)| attribute + name.capacity() + value.capacity())
-                .sum::<usize>()
+        measure(&entry.record, Vec::len)
     }
+
+    fn room(entry: &PlannedEntry) -> usize {
+        measure(&entry.record, Vec::capacity)
+    }
+}
+
+/// Bytes of an entry with this record, of whose byte strings each counts as `of` says.
+fn measure(record: &Record, of: fn(&Vec<u8>) -> usize) -> usize {
+    let Record {
+        parent,
+        name,
+        metadata,
+        target,
+        ..
+    } = record;
+    let xattrs = metadata.xattrs.iter();
+    let attribute = size_of::<(Vec<u8>, Vec<u8>)>();
+    size_of::<PlannedEntry>()
+        + of(parent)
+        + of(name)
+        + of(target)
+        + xattrs
+            .map(|(name, value)| attribute + of(name) + of(value))
+            .sum::<usize>()
 }

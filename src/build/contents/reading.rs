@@ -14,6 +14,7 @@ use super::claims::Claims;
 use super::compress::{Codecs, Compressor};
 use super::cutting::{CutPiece, Cutting};
 use super::digest::{ChunkDigests, Digest};
+use super::grouping::{Candidate, Group, Grouping};
 use super::source::OpenFile;
 use crate::build::volumes::StoredChunk;
 use crate::entry::Timestamp;
@@ -35,6 +36,8 @@ pub(super) struct Sources {
     pub(super) claims: Option<Arc<Claims>>,
     /// How files larger than a chunk are cut by content, if they are.
     pub(super) cutting: Option<Cutting>,
+    /// Most bytes of small files that share a frame, if any do.
+    pub(super) small_frames: Option<usize>,
 }
 
 impl Sources {
@@ -63,6 +66,10 @@ pub(super) struct Storage {
     chunk_shift: u32,
     claims: Option<Arc<Claims>>,
     cutting: Option<Cutting>,
+    small_frames: Option<usize>,
+    /// Files that are to share frames, before they are grouped.
+    candidates: Vec<Candidate>,
+    groups: Vec<Group>,
 }
 
 /// How a chunk is to be stored, and the checksum of that.
@@ -82,6 +89,10 @@ pub(super) struct Read {
     /// Its chunks if it is cut by content; then it has none of the others.
     cut_pieces: Range<usize>,
     codec: u32,
+    /// Whether it may share a frame; then it is left as it is until it is known which files do.
+    pub(super) is_candidate: bool,
+    /// The number of the group it is a member of.
+    pub(super) group: Option<usize>,
     /// That of all its bytes, if it was asked for.
     pub(super) digest: Option<Digest>,
     /// Whether its chunks were left as they are, as another file with these contents seems to be stored.
@@ -97,6 +108,8 @@ impl Read {
             chunks: 0..0,
             cut_pieces: 0..0,
             codec: 0,
+            is_candidate: false,
+            group: None,
             digest: None,
             is_left: false,
         }
@@ -119,6 +132,9 @@ impl Storage {
             chunk_shift: sources.chunk_shift,
             claims: sources.claims.clone(),
             cutting: sources.cutting.clone(),
+            small_frames: sources.small_frames,
+            candidates: Vec::new(),
+            groups: Vec::new(),
         }
     }
 
@@ -132,6 +148,8 @@ impl Storage {
         self.frames.clear();
         self.chunks.clear();
         self.cut_pieces.clear();
+        self.candidates.clear();
+        self.groups.clear();
     }
 
     /// Where contents go that begin at `start`.
@@ -220,6 +238,74 @@ impl Storage {
             });
         }
         first..self.chunks.len()
+    }
+
+    /// Notes `length` bytes that were put at `start`, the contents of file `number` of the batch, if they are to share a
+    /// frame with others: they are compressed by [`Self::group`].
+    pub(super) fn read_later(
+        &mut self,
+        number: usize,
+        start: usize,
+        length: usize,
+        codec: u32,
+    ) -> Option<Read> {
+        let most = self.small_frames?;
+        if length == 0 || length > (most / 2).min(1 << self.chunk_shift) {
+            return None;
+        }
+        let digest = self.digest(start, length);
+        self.candidates.push(Candidate {
+            number,
+            start,
+            length,
+            codec,
+            digest,
+        });
+        Some(Read {
+            codec,
+            is_left: true,
+            is_candidate: true,
+            digest,
+            ..Read::plain(start, length)
+        })
+    }
+
+    /// Puts the files that were noted into groups as far as that makes them smaller; `noted` is told the place of a file
+    /// in the batch and the number of its group.
+    pub(super) fn group(
+        &mut self,
+        compressor: &mut Compressor<'_>,
+        mut noted: impl FnMut(usize, usize),
+    ) {
+        let mut candidates = std::mem::take(&mut self.candidates);
+        // Files were read in the order in which the device had them.
+        candidates.sort_by_key(|candidate| candidate.number);
+        let mut grouping = Grouping {
+            bytes: &self.bytes,
+            most: self.small_frames.unwrap_or(0),
+            frames: &mut self.frames,
+        };
+        self.groups = grouping.groups(candidates, compressor);
+        for (group, found) in self.groups.iter().enumerate() {
+            for member in &found.members {
+                noted(member.number, group);
+            }
+        }
+    }
+
+    /// The groups of the batch, which are handed over.
+    pub(super) fn take_groups(&mut self) -> Vec<Group> {
+        std::mem::take(&mut self.groups)
+    }
+
+    /// The bytes of all contents.
+    pub(super) fn all(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// A frame of a group.
+    pub(super) fn frame(&self, range: &Range<usize>) -> &[u8] {
+        self.frames.get(range.clone()).unwrap_or(&[])
     }
 
     /// Cuts all data of a file, `length` bytes that were put at `start`, by content, if it is to be: more than a chunk.

@@ -61,8 +61,11 @@ pub trait Entries: Send {
     /// What is to be read for `entry`.
     fn work(entry: &Self::Entry) -> Work<'_>;
 
-    /// About how many bytes `entry` holds.
+    /// About how many bytes `entry` holds. Batches end by it, so it depends on what the entry is alone.
     fn memory(entry: &Self::Entry) -> usize;
+
+    /// About how many bytes it has room for; more than it holds where the entry before it in its place held more.
+    fn room(entry: &Self::Entry) -> usize;
 }
 
 /// Opens files of the source tree; each thread has one of its own.

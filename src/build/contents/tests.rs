@@ -105,6 +105,10 @@ impl Entries for List {
     }
 
     fn memory(entry: &Entry) -> usize {
+        size_of::<Entry>() + entry.name.len()
+    }
+
+    fn room(entry: &Entry) -> usize {
         size_of::<Entry>() + entry.name.capacity()
     }
 }
@@ -245,6 +249,7 @@ impl Fixture {
             strict,
             codecs: None,
             cutting: None,
+            small_frames: None,
         };
         (list, options)
     }
@@ -585,6 +590,9 @@ fn memory_bounds_what_is_read_ahead() {
         fn memory(entry: &Entry) -> usize {
             List::memory(entry)
         }
+        fn room(entry: &Entry) -> usize {
+            List::room(entry)
+        }
     }
     struct Slow<'a>(&'a AtomicUsize, usize, usize);
     impl Receiver<Entry> for Slow<'_> {
@@ -618,6 +626,7 @@ fn memory_bounds_what_is_read_ahead() {
             strict: true,
             codecs: None,
             cutting: None,
+            small_frames: None,
         },
         &mut receiver,
     )
@@ -650,6 +659,7 @@ fn a_panic_of_a_worker_is_passed_on() {
                 strict: false,
                 codecs: None,
                 cutting: None,
+                small_frames: None,
             },
             &mut Collected::default(),
         )
@@ -695,6 +705,7 @@ fn a_lack_of_open_files_ends_the_build() {
                 strict: false,
                 codecs: None,
                 cutting: None,
+                small_frames: None,
             },
             &mut Collected::default(),
         );

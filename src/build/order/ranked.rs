@@ -108,6 +108,10 @@ impl Entries for Ranked {
     }
 
     fn memory(entry: &RankedEntry) -> usize {
+        size_of::<RankedEntry>() + entry.0.name.len() + entry.0.target.len()
+    }
+
+    fn room(entry: &RankedEntry) -> usize {
         size_of::<RankedEntry>() + entry.0.name.capacity() + entry.0.target.capacity()
     }
 }

@@ -7,8 +7,8 @@
 
 use super::times::{TIME_COLUMNS, UNKNOWN, biased};
 use super::{
-    CODEC, CUT, DEVICE, FAR_TARGET, FRAMES_OFFSET, HOLE_BYTES, HOLE_MAP, LINKS, PLACE, PRIMARY,
-    SAVED, XATTRS,
+    CODEC, CUT, DEVICE, FAR_TARGET, FRAME_DATA, FRAME_STORED, FRAMES_OFFSET, HOLE_BYTES, HOLE_MAP,
+    LINKS, MEMBER, PLACE, PRIMARY, SAVED, XATTRS,
 };
 use crate::entry::{Kind, OtherTimes, Timestamp};
 use crate::format::bits::BitWriter;
@@ -16,6 +16,7 @@ use crate::format::bytes::put_varint;
 use crate::format::column::ColumnEncoder;
 use crate::format::cut::Cut;
 use crate::format::frame::{FrameEncoder, MAX_FRAME};
+use crate::format::member::{Member, Membership};
 use crate::format::{MAX_INLINE_PATH, PAGE_SIZE};
 
 /// Target of a symbolic link.
@@ -25,6 +26,20 @@ pub enum NewTarget<'a> {
     Inline(&'a [u8]),
     /// In the blob at this offset of the blob section.
     Blob(u64),
+}
+
+/// Where the data of a new entry are in a shared frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewMember {
+    /// The place in what the frame decodes to.
+    pub member: Member,
+    /// Position of the frame.
+    pub position: u64,
+    /// Its stored length.
+    pub stored: u64,
+    /// Whether it comes in the order of its frame: right behind the data of the member of the same codec before it, if
+    /// that is in this frame. The first of these has the `place` of the entry, if it has one, the others none.
+    pub in_order: bool,
 }
 
 /// An entry as the index writer hands it over.
@@ -62,6 +77,8 @@ pub struct NewEntry<'a> {
     pub cut: Option<Cut>,
     /// Position of the extent if it is not where the one before ends.
     pub place: Option<u64>,
+    /// The frame that its data share with others; then it is the frame that has a `place`, and nothing is `saved`.
+    pub member: Option<NewMember>,
     /// Own ordinal minus that of the inode's first name.
     pub primary: u64,
     /// Names of the inode, at least 1.
@@ -147,6 +164,11 @@ pub struct LeafBuilder {
     hole_maps: Vec<u64>,
     codecs: Vec<u64>,
     cuts: Vec<u64>,
+    members: Vec<u64>,
+    /// The frames of those for which `members` is not 0.
+    frames: Vec<Option<NewMember>>,
+    /// Codec and position of the frame that members of the codec held last came in, in order.
+    open: Vec<(u64, u64)>,
     /// In the order of [`TIME_COLUMNS`].
     times: [Vec<u64>; TIME_COLUMNS.len()],
     columns: ColumnEncoder,
@@ -257,6 +279,9 @@ impl LeafBuilder {
                     self.cuts.push(entry.cut.map_or(0, Cut::column));
                     self.places
                         .push(entry.place.map_or(0, |position| position + 1));
+                    self.members.push(0);
+                    self.frames.push(entry.member);
+                    self.describe_frames(self.frames.len() - 1);
                 }
             }
             Kind::Symlink => {
@@ -436,7 +461,51 @@ impl LeafBuilder {
                 put(values, ranks.extents);
             }
         }
+        let members = self.members.get(..ranks.extents).unwrap_or(&self.members);
+        if members.iter().any(|&member| member != 0) {
+            present |= MEMBER;
+            put(members, ranks.extents);
+            let described = members.iter().zip(&self.frames);
+            let described = described.filter(|(member, _)| Membership::is_described(**member));
+            let frames: Vec<_> = described.filter_map(|(_, frame)| *frame).collect();
+            // A member that follows has its frame described in the same page, so these are never empty.
+            for (bit, of_frame) in [
+                (
+                    FRAME_STORED,
+                    (|frame| frame.stored) as fn(&NewMember) -> u64,
+                ),
+                (FRAME_DATA, |frame| frame.member.data.into()),
+            ] {
+                let values: Vec<u64> = frames.iter().map(of_frame).collect();
+                present |= bit;
+                put(&values, values.len());
+            }
+        }
         present
+    }
+
+    /// Decides for extents from number `first` on which members follow in a frame, and which describe theirs: those
+    /// before which no member of it is held, too.
+    fn describe_frames(&mut self, first: usize) {
+        let columns = self.members.iter_mut().zip(&mut self.places);
+        let columns = columns.zip(self.frames.iter().zip(&self.codecs));
+        for ((value, place), (frame, &codec)) in columns.skip(first) {
+            let Some(frame) = frame else { continue };
+            let is_open = frame.in_order && self.open.contains(&(codec, frame.position));
+            let offset = frame.member.offset.into();
+            *value = match frame.in_order {
+                true if is_open => Membership::Follows,
+                opens => Membership::Described { offset, opens },
+            }
+            .column();
+            if !is_open && offset > 0 {
+                *place = frame.position + 1;
+            }
+            if frame.in_order && !is_open {
+                self.open.retain(|(of, _)| *of != codec);
+                self.open.push((codec, frame.position));
+            }
+        }
     }
 
     /// Encodes the first `count` entries as a leaf page whose first entry has ordinal `first_ordinal` and
@@ -528,9 +597,13 @@ impl LeafBuilder {
             (&mut self.hole_maps, ranks.hole_maps),
             (&mut self.codecs, ranks.extents),
             (&mut self.cuts, ranks.extents),
+            (&mut self.members, ranks.extents),
         ] {
             column.drain(..domain);
         }
+        self.frames.drain(..ranks.extents);
+        self.open.clear();
+        self.describe_frames(0);
         for column in &mut self.times {
             column.drain(..count);
         }

@@ -3,13 +3,15 @@
 use super::page::Run;
 use super::times::{TIME_COLUMNS, Times};
 use super::{
-    CODEC, CUT, DEVICE, FAR_TARGET, HOLE_BYTES, HOLE_MAP, LINKS, PLACE, PRIMARY, SAVED, XATTRS,
+    CODEC, CUT, DEVICE, FAR_TARGET, FRAME_DATA, FRAME_STORED, HOLE_BYTES, HOLE_MAP, LINKS, MEMBER,
+    PLACE, PRIMARY, SAVED, XATTRS,
 };
 use crate::entry::Kind;
 use crate::format::attributes::Attributes;
 use crate::format::bits::BitReader;
 use crate::format::bytes::ByteReader;
 use crate::format::column::{Column, Streams};
+use crate::format::member::Membership;
 use crate::format::{Malformed, Parsed};
 
 const BEYOND: Malformed = Malformed("column value exceeds 64 bits");
@@ -37,6 +39,9 @@ pub(super) struct Columns {
     pub(super) times: Times,
     pub(super) codecs: Column,
     pub(super) cuts: Column,
+    pub(super) members: Column,
+    pub(super) frame_stored: Column,
+    pub(super) frame_data: Column,
 }
 
 /// Finds columns one after the other.
@@ -156,7 +161,7 @@ impl<'a> Locator<'a> {
             [_] => 1,
             runs => runs.iter().filter(|run| has_directory(kinds, run)).count(),
         })?;
-        let extents = if has(SAVED | PLACE | HOLE_BYTES | HOLE_MAP | CODEC | CUT) {
+        let extents = if has(SAVED | PLACE | HOLE_BYTES | HOLE_MAP | CODEC | CUT | MEMBER) {
             self.nonzero(&sizes, files)?
         } else {
             0
@@ -183,6 +188,15 @@ impl<'a> Locator<'a> {
         }
         let codecs = self.optional(has(CODEC), extents)?;
         let cuts = self.optional(has(CUT), extents)?;
+        let members = self.optional(has(MEMBER), extents)?;
+        let mut frames = 0;
+        members
+            .for_each(&self.streams(), extents, |value| {
+                frames += usize::from(Membership::is_described(value));
+            })
+            .ok_or(BEYOND)?;
+        let frame_stored = self.optional(has(FRAME_STORED), frames)?;
+        let frame_data = self.optional(has(FRAME_DATA), frames)?;
         if !self.control.rest().is_empty() {
             return Err(Malformed("control stream goes on behind its last column"));
         }
@@ -208,6 +222,9 @@ impl<'a> Locator<'a> {
             times,
             codecs,
             cuts,
+            members,
+            frame_stored,
+            frame_data,
         })
     }
 

@@ -1,13 +1,16 @@
 //! Goes through the entries of a leaf page, from anywhere on.
 
 use super::columns::{count_kind, has_directory};
+use super::open_frames::OpenFrames;
 use super::page::LeafPage;
 use super::row::{LeafRow, Target};
 use super::times::{TimesCursor, nanoseconds, unbiased};
+use super::told::{Extent, Told};
 use crate::entry::{Kind, OtherTimes, Timestamp};
-use crate::format::column::{ColumnCursor, Streams};
+use crate::format::column::{Column, ColumnCursor, Streams};
 use crate::format::cut::Cut;
 use crate::format::extent::{CRC_BYTES, Shape};
+use crate::format::member::Membership;
 use crate::format::{Malformed, Parsed};
 
 const NO_ENTRY: Malformed = Malformed("leaf page lacks an entry");
@@ -48,17 +51,12 @@ pub struct RowCursor<'a> {
     hole_maps: ColumnCursor<'a>,
     codecs: ColumnCursor<'a>,
     cuts: ColumnCursor<'a>,
+    members: ColumnCursor<'a>,
+    frame_stored: ColumnCursor<'a>,
+    frame_data: ColumnCursor<'a>,
+    /// The frames that further members may be in.
+    open: OpenFrames,
     times: Option<TimesCursor<'a>>,
-}
-
-/// Where the contents of a file lie.
-#[derive(Debug, Clone, Copy)]
-struct Extent {
-    hole_bytes: u64,
-    position: u64,
-    stored: u64,
-    cut: Option<Cut>,
-    is_implicit: bool,
 }
 
 impl<'a> RowCursor<'a> {
@@ -127,6 +125,10 @@ impl<'a> RowCursor<'a> {
             hole_maps: columns.hole_maps.cursor(&streams, 0),
             codecs: columns.codecs.cursor(&streams, 0),
             cuts: columns.cuts.cursor(&streams, 0),
+            members: columns.members.cursor(&streams, 0),
+            frame_stored: columns.frame_stored.cursor(&streams, 0),
+            frame_data: columns.frame_data.cursor(&streams, 0),
+            open: OpenFrames::default(),
             times: (!columns.times.is_empty()).then(|| columns.times.cursor(&streams, index)),
         }
     }
@@ -145,6 +147,10 @@ impl<'a> RowCursor<'a> {
             }
             return;
         }
+        if !columns.members.is_zero() {
+            self.skip_members(count);
+            return;
+        }
         self.sizes = columns.sizes.cursor(&self.streams, count);
         let small = if columns.saved.is_zero() && columns.places.is_zero() {
             self.sum_of_small(count)
@@ -159,6 +165,74 @@ impl<'a> RowCursor<'a> {
         self.saved = columns.saved.cursor(&self.streams, extents);
         self.places = columns.places.cursor(&self.streams, extents);
         self.codecs = columns.codecs.cursor(&self.streams, extents);
+    }
+
+    /// Passes the first `count` files of a page of which some share frames, and none has holes or is cut by content.
+    /// Column by column, as [`Self::sum_of_extents`].
+    fn skip_members(&mut self, count: usize) {
+        let (columns, streams) = (&self.page.columns, &self.streams);
+        let values = |column: &Column, count: usize| {
+            let mut values = Vec::with_capacity(count);
+            let seen = column.for_each(streams, count, |value| values.push(value));
+            seen.map(|()| values)
+        };
+        self.position = None;
+        self.sizes = columns.sizes.cursor(streams, count);
+        let Some(mut sizes) = values(&columns.sizes, count) else {
+            return;
+        };
+        sizes.retain(|&size| size > 0);
+        let extents = sizes.len();
+        self.saved = columns.saved.cursor(streams, extents);
+        self.places = columns.places.cursor(streams, extents);
+        self.codecs = columns.codecs.cursor(streams, extents);
+        self.members = columns.members.cursor(streams, extents);
+        let Some(members) = values(&columns.members, extents) else {
+            return;
+        };
+        let described = |&&member: &&u64| Membership::is_described(member);
+        let frames = members.iter().filter(described).count();
+        self.frame_stored = columns.frame_stored.cursor(streams, frames);
+        self.frame_data = columns.frame_data.cursor(streams, frames);
+        let (Some(saved), Some(places), Some(codecs)) = (
+            values(&columns.saved, extents),
+            values(&columns.places, extents),
+            values(&columns.codecs, extents),
+        ) else {
+            return;
+        };
+        let (Some(stored), Some(data)) = (
+            values(&columns.frame_stored, frames),
+            values(&columns.frame_data, frames),
+        ) else {
+            return;
+        };
+        let mut frames = stored.into_iter().zip(data);
+        let mut position = Some(self.page.position);
+        let shares = members.into_iter().zip(codecs);
+        for ((size, (saved, place)), (member, codec)) in sizes
+            .into_iter()
+            .zip(saved.into_iter().zip(places))
+            .zip(shares)
+        {
+            let told = Told {
+                data: size,
+                saved,
+                place,
+                codec,
+                membership: Membership::from_column(member),
+                frame: if Membership::is_described(member) {
+                    frames.next()
+                } else {
+                    None
+                },
+            };
+            position = match told.extent(None, self.page.chunk_shift, position, &self.open) {
+                Some(extent) => extent.pass(&told, position, &mut self.open),
+                None => None,
+            };
+        }
+        self.position = position;
     }
 
     /// What the extents of the first `count` files take, and how many there are, if all are of one chunk as it is and this
@@ -243,25 +317,33 @@ impl<'a> RowCursor<'a> {
         }
     }
 
+    /// What the columns tell of a file of `size` > 0 here, and how it is cut by content.
+    fn told(&self, size: u64) -> Option<(Told, Option<Cut>)> {
+        let streams = &self.streams;
+        let member = self.members.get(streams)?;
+        let frame = if Membership::is_described(member) {
+            Some((
+                self.frame_stored.get(streams)?,
+                self.frame_data.get(streams)?,
+            ))
+        } else {
+            None
+        };
+        let told = Told {
+            data: size.checked_sub(self.hole_bytes.get(streams)?)?,
+            saved: self.saved.get(streams)?,
+            place: self.places.get(streams)?,
+            codec: self.codecs.get(streams)?,
+            membership: Membership::from_column(member),
+            frame,
+        };
+        Some((told, Cut::from_column(self.cuts.get(streams)?).ok()?))
+    }
+
     /// The extent of a file of `size` > 0 here.
     fn extent(&self, size: u64) -> Option<Extent> {
-        let hole_bytes = self.hole_bytes.get(&self.streams)?;
-        // Larger ones are refused with the row.
-        let data = size.checked_sub(hole_bytes)?.min(i64::MAX.unsigned_abs());
-        let cut = Cut::from_column(self.cuts.get(&self.streams)?).ok()?;
-        let default = match cut {
-            None => Shape::new(data, self.page.chunk_shift).default_stored_length(),
-            Some(cut) => cut.default_stored_length(data),
-        };
-        let stored = default.checked_sub(self.saved.get(&self.streams)?)?;
-        let place = self.places.get(&self.streams)?.checked_sub(1);
-        Some(Extent {
-            hole_bytes,
-            position: place.or(self.position)?,
-            stored,
-            cut,
-            is_implicit: place.is_none(),
-        })
+        let (told, cut) = self.told(size)?;
+        told.extent(cut, self.page.chunk_shift, self.position, &self.open)
     }
 
     fn child_base(&self) -> Option<u64> {
@@ -326,6 +408,7 @@ impl<'a> RowCursor<'a> {
             stored: 0,
             codec: 0,
             cut: None,
+            member: None,
             is_implicit: true,
             primary: 0,
             links: 1,
@@ -351,9 +434,10 @@ impl<'a> RowCursor<'a> {
                     let extent = self.extent(row.size).ok_or(NO_EXTENT)?;
                     (row.position, row.stored) = (extent.position, extent.stored);
                     row.is_implicit = extent.is_implicit;
-                    row.hole_bytes = extent.hole_bytes;
+                    row.hole_bytes = value(&self.hole_bytes)?;
                     row.codec = value(&self.codecs)?;
                     row.cut = extent.cut;
+                    row.member = extent.member;
                     if row.hole_bytes > 0 && row.hole_bytes < row.size {
                         row.hole_map = Some(value(&self.hole_maps)?);
                     }
@@ -372,15 +456,15 @@ impl<'a> RowCursor<'a> {
         match self.sizes.get(streams) {
             Some(0) => {}
             Some(size) => {
-                let extent = self.extent(size);
-                self.position = match extent {
-                    Some(Extent {
-                        is_implicit: false, ..
-                    }) => self.position,
-                    Some(extent) => extent.position.checked_add(extent.stored),
-                    None => None,
-                };
-                let hole_bytes = extent.map_or(0, |extent| extent.hole_bytes);
+                let told = self.told(size);
+                let (position, chunk_shift) = (self.position, self.page.chunk_shift);
+                let extent = told.as_ref().and_then(|(told, cut)| {
+                    let extent = told.extent(*cut, chunk_shift, position, &self.open)?;
+                    Some((told, extent))
+                });
+                self.position =
+                    extent.and_then(|(told, extent)| extent.pass(told, position, &mut self.open));
+                let hole_bytes = self.hole_bytes.get(streams).unwrap_or(0);
                 if hole_bytes > 0 && hole_bytes < size {
                     self.hole_maps.advance(streams);
                 }
@@ -389,6 +473,14 @@ impl<'a> RowCursor<'a> {
                 self.places.advance(streams);
                 self.codecs.advance(streams);
                 self.cuts.advance(streams);
+                if self
+                    .members
+                    .take(streams)
+                    .is_some_and(Membership::is_described)
+                {
+                    self.frame_stored.advance(streams);
+                    self.frame_data.advance(streams);
+                }
             }
             None => self.position = None,
         }

@@ -6,12 +6,14 @@
 mod build;
 mod columns;
 mod cursor;
+mod open_frames;
 mod outline;
 mod page;
 mod row;
 mod times;
+mod told;
 
-pub use build::{LeafBuilder, NewEntry, NewTarget};
+pub use build::{LeafBuilder, NewEntry, NewMember, NewTarget};
 pub use cursor::RowCursor;
 pub use outline::{Outline, OutlinedRun};
 pub use page::{LeafPage, Run};
@@ -38,7 +40,10 @@ const BIRTH_SECONDS: u32 = 1 << 13;
 const BIRTH_NANOSECONDS: u32 = 1 << 14;
 const CODEC: u32 = 1 << 15;
 const CUT: u32 = 1 << 16;
-const KNOWN_COLUMNS: u32 = (1 << 17) - 1;
+const MEMBER: u32 = 1 << 17;
+const FRAME_STORED: u32 = 1 << 18;
+const FRAME_DATA: u32 = 1 << 19;
+const KNOWN_COLUMNS: u32 = (1 << 20) - 1;
 
 /// Seconds are stored with their sign bit flipped, so that earlier times are smaller numbers.
 const SECONDS_BIAS: u64 = 1 << 63;

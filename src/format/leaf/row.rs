@@ -5,6 +5,7 @@ use crate::format::attributes::Attributes;
 use crate::format::codec::MAX_CODECS;
 use crate::format::cut::Cut;
 use crate::format::extent::{CRC_BYTES, Shape};
+use crate::format::member::Member;
 use crate::format::{Malformed, Parsed};
 
 /// Where a symbolic link leads.
@@ -51,7 +52,10 @@ pub struct LeafRow<'a> {
     pub codec: u64,
     /// How its chunks are found if it is cut by content.
     pub cut: Option<Cut>,
-    /// Whether the extent lies where that of the entry before ends, and not at a place of its own.
+    /// Where in its frame its data are if it shares one; the extent is the frame then.
+    pub member: Option<Member>,
+    /// Whether the extent lies where that of the entry before ends, and not at a place of its own or in a
+    /// frame that began before.
     pub is_implicit: bool,
     /// Own ordinal minus that of the inode's first name.
     pub primary: u64,
@@ -100,6 +104,8 @@ impl LeafRow<'_> {
                 // Whether frames may be shorter than their data is for the image to say.
                 let minimum = match (self.data_length(), self.cut) {
                     (0, _) => 0,
+                    // Checked when it was made.
+                    _ if self.member.is_some() => 0,
                     (size, Some(cut)) => cut.table_length(size),
                     _ if shape.has_table() => shape.table_length(),
                     _ => CRC_BYTES as u64 + 1,

@@ -2,8 +2,10 @@ use super::*;
 use crate::entry::{Kind, OtherTimes, Timestamp};
 use crate::format::attributes::Attributes;
 use crate::format::frame::FrameEncoder;
+use crate::format::member::Member;
 use crate::format::{PAGE_SIZE, cut::Cut, extent::Shape};
 use proptest::prelude::*;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 const CHUNK_SHIFT: u32 = 12;
@@ -181,6 +183,97 @@ fn cut(sample: &Sample) -> Option<Cut> {
     Cut::from_column(column * u64::from(wanted)).unwrap()
 }
 
+/// Where the contents of a sample lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Lies {
+    position: u64,
+    stored: u64,
+    saved: u64,
+    cut: Option<Cut>,
+    place: Option<u64>,
+    member: Option<NewMember>,
+    /// Whether the next implicit extent lies behind it.
+    is_implicit: bool,
+}
+
+/// Finds a place for samples, one after the other: some share frames, those of one codec one behind the other.
+struct Placing {
+    position: u64,
+    open: HashMap<u64, NewMember>,
+}
+
+impl Placing {
+    fn place(&mut self, sample: &Sample) -> Lies {
+        let data = sample.size - sample.hole_bytes();
+        let number = sample.device >> 16;
+        if data == 0 || data > 1 << CHUNK_SHIFT || number.is_multiple_of(3) {
+            let (stored, saved) = (stored_length(sample), saved_bytes(sample));
+            let lies = Lies {
+                position: sample.place.unwrap_or(self.position),
+                stored,
+                saved,
+                cut: cut(sample),
+                place: sample.place,
+                member: None,
+                is_implicit: sample.place.is_none(),
+            };
+            if lies.is_implicit {
+                self.position += stored;
+            }
+            return lies;
+        }
+        let short = u32::try_from(data).unwrap();
+        let mut lies = Lies {
+            position: self.position,
+            stored: 5 + number % 4000,
+            saved: 0,
+            cut: None,
+            place: None,
+            member: None,
+            is_implicit: false,
+        };
+        let mut frame = NewMember {
+            member: Member {
+                data: 5000 + short * 4,
+                offset: 0,
+            },
+            position: lies.position,
+            stored: lies.stored,
+            in_order: true,
+        };
+        let codec = codec(sample);
+        let before = self.open.get(&codec).filter(|before| {
+            let Member { data: all, offset } = before.member;
+            u64::from(offset) + data <= all.into()
+        });
+        if number % 3 == 1 && number % 7 == 1 {
+            // That of another page.
+            frame.in_order = false;
+            frame.member.offset = u32::try_from(number % 5000).unwrap();
+            lies.position = sample.place.unwrap_or(77);
+            (frame.position, lies.place) = (lies.position, Some(lies.position));
+        } else if let Some(before) = before {
+            frame = *before;
+            (lies.position, lies.stored) = (frame.position, frame.stored);
+        } else {
+            lies.place = sample.place;
+            lies.is_implicit = lies.place.is_none();
+            lies.position = lies.place.unwrap_or(lies.position);
+            frame.position = lies.position;
+            if lies.is_implicit {
+                self.position += lies.stored;
+            }
+        }
+        if frame.in_order {
+            let mut next = frame;
+            next.member.offset += short;
+            self.open.insert(codec, next);
+        }
+        lies.member = Some(frame);
+        lies
+    }
+}
+
 /// Stored length of the extent of a sample with data.
 fn stored_length(sample: &Sample) -> u64 {
     let data = sample.size - sample.hole_bytes();
@@ -191,17 +284,30 @@ fn stored_length(sample: &Sample) -> u64 {
     default - saved_bytes(sample)
 }
 
-fn push_all(
-    builder: &mut LeafBuilder,
-    tree: &[(Vec<u8>, Vec<Sample>)],
-) -> Vec<(usize, Sample, u64)> {
+/// What a page should say of an entry.
+struct Expected {
+    run: usize,
+    sample: Sample,
+    child: u64,
+    /// Where the next implicit extent before it begins.
+    position: u64,
+    lies: Option<Lies>,
+}
+
+fn push_all(builder: &mut LeafBuilder, tree: &[(Vec<u8>, Vec<Sample>)]) -> Vec<Expected> {
     let table = table();
     let mut flat = Vec::new();
+    let mut placing = Placing {
+        position: POSITION,
+        open: HashMap::new(),
+    };
     for (run, (path, samples)) in tree.iter().enumerate() {
         builder.begin_run(path, run as u64);
         let mut child = 1_000_000 * (run as u64 + 1);
         for sample in samples {
             let kind = table[sample.attribute].1;
+            let position = placing.position;
+            let lies = (kind == Kind::File && sample.size > 0).then(|| placing.place(sample));
             builder.push(&NewEntry {
                 name: &sample.name,
                 kind,
@@ -215,10 +321,11 @@ fn push_all(
                 subdirectories: sample.children.1,
                 deeper: sample.children.2,
                 first_child: child,
-                saved: saved_bytes(sample),
+                saved: lies.map_or(0, |lies| lies.saved),
                 codec: codec(sample),
-                cut: cut(sample),
-                place: sample.place,
+                cut: lies.and_then(|lies| lies.cut),
+                place: lies.and_then(|lies| lies.place),
+                member: lies.and_then(|lies| lies.member),
                 primary: sample.links - 1,
                 links: sample.links,
                 device: sample.device,
@@ -229,7 +336,13 @@ fn push_all(
                     NewTarget::Inline(&sample.target)
                 },
             });
-            flat.push((run, sample.clone(), child));
+            flat.push(Expected {
+                run,
+                sample: sample.clone(),
+                child,
+                position,
+                lies,
+            });
             if kind == Kind::Directory {
                 child += sample.children.0 + sample.children.2;
             }
@@ -238,11 +351,13 @@ fn push_all(
     flat
 }
 
-fn check(page: &LeafPage, tree: &[(Vec<u8>, Vec<Sample>)], expected: &[(usize, Sample, u64)]) {
+fn check(page: &LeafPage, tree: &[(Vec<u8>, Vec<Sample>)], expected: &[Expected]) {
     let mut cursor = RowCursor::new(page);
-    let mut position = page.position;
     let mut name = Vec::new();
-    for (index, (run, sample, child)) in expected.iter().enumerate() {
+    for (index, expected) in expected.iter().enumerate() {
+        let Expected {
+            run, sample, child, ..
+        } = expected;
         let row = cursor.row().unwrap();
         // Entered here, the page says the same, here and one further.
         let mut entered = RowCursor::at(page, index);
@@ -285,16 +400,16 @@ fn check(page: &LeafPage, tree: &[(Vec<u8>, Vec<Sample>)], expected: &[(usize, S
             }
             Kind::File if sample.size > 0 => {
                 let data = sample.size - sample.hole_bytes();
-                let stored = stored_length(sample);
                 assert_eq!(row.hole_bytes, sample.hole_bytes());
                 let mapped = data > 0 && data < sample.size;
                 assert_eq!(row.hole_map, mapped.then_some(sample.device >> 2));
-                assert_eq!((row.size, row.stored), (sample.size, stored));
-                assert_eq!((row.codec, row.cut), (codec(sample), cut(sample)));
-                assert_eq!(row.position, sample.place.unwrap_or(position));
-                if sample.place.is_none() {
-                    position += stored;
-                }
+                let lies = expected.lies.unwrap();
+                assert_eq!((row.size, row.stored), (sample.size, lies.stored));
+                assert_eq!((row.codec, row.cut), (codec(sample), lies.cut));
+                assert_eq!(row.position, lies.position, "{lies:?}");
+                assert_eq!(row.member, lies.member.map(|frame| frame.member));
+                // Behind a border of pages no frame is implicit that began before it.
+                assert_eq!(row.is_implicit, lies.is_implicit);
             }
             Kind::Symlink if sample.target.is_empty() => {
                 assert_eq!(row.target, Target::Blob(sample.device >> 1));
@@ -342,7 +457,7 @@ proptest! {
         let mut done = 0;
         while !builder.is_empty() {
             let first = FIRST + done as u64;
-            let (count, page) = encode_some(&mut builder, wish, first, POSITION);
+            let (count, page) = encode_some(&mut builder, wish, first, expected[done].position);
             let page = LeafPage::decode(&page, &table(), CHUNK_SHIFT).unwrap();
             prop_assert_eq!(page.len(), count);
             check(&page, &tree, &expected[done..done + count]);

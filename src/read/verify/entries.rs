@@ -239,6 +239,12 @@ impl Pass<'_, '_> {
             )
             .at_path(self.image.index_path()));
         }
+        if node.extent.member.is_some() && !self.image.header().has_members() {
+            return Err(Error::corrupt(
+                "file shares a frame in an image that says it has none of these",
+            )
+            .at_path(self.image.index_path()));
+        }
         if let Some(offset) = node
             .xattrs
             .filter(|offset| !self.sound_blobs.contains(offset))

@@ -1,0 +1,182 @@
+//! Collects small files of a batch that are compressed in one frame.
+//!
+//! Files of one codec go together, whatever lies between them, since a frame has one dictionary. What comes out depends
+//! on the files of the batch and their order alone.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
+
+use super::compress::Compressor;
+use super::digest::Digest;
+use crate::format::checksum::crc;
+use crate::format::extent::CRC_BYTES;
+use crate::format::member::MAX_SHARED_STORED;
+
+/// Longest frame of a group: its checksum is stored with it.
+const LONGEST: usize = MAX_SHARED_STORED - CRC_BYTES;
+
+/// Most frames that are made to find how many files fit into one.
+const MOST_TRIES: usize = 4;
+
+/// A small file that may go into a group.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Candidate {
+    /// Its place in the batch.
+    pub(super) number: usize,
+    /// Where its contents begin among those of the batch.
+    pub(super) start: usize,
+    pub(super) length: usize,
+    pub(super) codec: u32,
+    pub(super) digest: Option<Digest>,
+}
+
+/// Files that share a frame, two at least.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) members: Vec<Candidate>,
+    /// The frame among those of the batch, and its checksum.
+    pub(super) frame: Range<usize>,
+    pub(super) crc: u32,
+}
+
+impl Group {
+    /// Bytes that the frame decodes to.
+    pub(super) fn data(&self) -> usize {
+        self.members.iter().map(|member| member.length).sum()
+    }
+}
+
+/// Sorts small files into groups.
+#[derive(Debug)]
+pub(super) struct Grouping<'a> {
+    /// The contents of the batch.
+    pub(super) bytes: &'a [u8],
+    /// Most bytes that a frame decodes to.
+    pub(super) most: usize,
+    /// Where frames are put.
+    pub(super) frames: &'a mut Vec<u8>,
+}
+
+/// What became of some files in a row.
+struct Tried {
+    members: usize,
+    frame: Vec<u8>,
+}
+
+impl Grouping<'_> {
+    /// The groups of `candidates`, by the place of their first file. A file that is there twice is in one at most.
+    pub(super) fn groups(
+        &mut self,
+        candidates: Vec<Candidate>,
+        compressor: &mut Compressor<'_>,
+    ) -> Vec<Group> {
+        let mut seen = HashSet::new();
+        let mut classes: BTreeMap<u32, Vec<Candidate>> = BTreeMap::new();
+        for candidate in candidates {
+            let contents = candidate.digest.map(|digest| digest.numbers());
+            if contents.is_none_or(|numbers| seen.insert((numbers, candidate.length))) {
+                classes.entry(candidate.codec).or_default().push(candidate);
+            }
+        }
+        let mut groups = Vec::new();
+        for class in classes.values() {
+            self.group_class(class, compressor, &mut groups);
+        }
+        groups
+    }
+
+    fn group_class(
+        &mut self,
+        mut rest: &[Candidate],
+        compressor: &mut Compressor<'_>,
+        groups: &mut Vec<Group>,
+    ) {
+        // Length of the last frame, and bytes in it: the next will be about as dense.
+        let mut density = None;
+        while rest.len() > 1 {
+            let (tried, skip) = self.first_group(rest, density, compressor);
+            let (members, behind) = match tried {
+                Some(tried) => {
+                    let (members, behind) = rest.split_at(tried.members);
+                    let at = self.frames.len();
+                    self.frames.extend_from_slice(&tried.frame);
+                    let group = Group {
+                        members: members.to_vec(),
+                        frame: at..self.frames.len(),
+                        crc: crc(&tried.frame),
+                    };
+                    density = Some((tried.frame.len(), group.data()));
+                    groups.push(group);
+                    (members, behind)
+                }
+                None => rest.split_at(skip.min(rest.len())),
+            };
+            debug_assert!(!members.is_empty());
+            rest = behind;
+        }
+    }
+
+    /// The frame of the first of `files`; or how many of them are better off without one.
+    fn first_group(
+        &self,
+        files: &[Candidate],
+        density: Option<(usize, usize)>,
+        compressor: &mut Compressor<'_>,
+    ) -> (Option<Tried>, usize) {
+        let available = count(files, self.most);
+        let mut most = match density {
+            Some((frame, data)) => self.most.min(LONGEST * data / frame.max(1)),
+            None => self.most,
+        };
+        let mut best: Option<Tried> = None;
+        for _ in 0..MOST_TRIES {
+            let members = count(files, most);
+            if members < 2 || best.as_ref().is_some_and(|best| members <= best.members) {
+                break;
+            }
+            let chosen = files.get(..members).unwrap_or(files);
+            let data = gather(self.bytes, chosen);
+            let Some(frame) = compressor.shared_frame(&data, chosen) else {
+                return (best, members);
+            };
+            if frame.len() <= LONGEST {
+                let length = frame.len();
+                let frame = frame.to_vec();
+                best = Some(Tried { members, frame });
+                if members == available || 4 * length >= 3 * LONGEST {
+                    break;
+                }
+                most = self.most.min(data.len() * LONGEST / length * 15 / 16);
+            } else if best.is_some() {
+                break;
+            } else {
+                most = data.len() * LONGEST / frame.len() * 31 / 32;
+            }
+        }
+        (best, 1)
+    }
+}
+
+/// How many of `files` have `most` bytes together.
+fn count(files: &[Candidate], most: usize) -> usize {
+    let mut sum = 0;
+    files
+        .iter()
+        .take_while(|file| {
+            sum += file.length;
+            sum <= most
+        })
+        .count()
+}
+
+/// The contents of `files`, one behind the other.
+pub(super) fn gather(bytes: &[u8], files: &[Candidate]) -> Vec<u8> {
+    let contents = |file: &Candidate| bytes.get(file.start..file.start + file.length);
+    let parts = files.iter().map(|file| contents(file).unwrap_or(&[]));
+    parts.collect::<Vec<_>>().concat()
+}
+
+/// Whether a frame can be shared.
+pub(super) fn fits(frame: &[u8]) -> bool {
+    frame.len() <= LONGEST
+}
