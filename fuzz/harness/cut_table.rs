@@ -1,6 +1,6 @@
 //! The table of a file that is cut by content: two blocks of it that follow each other.
 
-use super::cut;
+use super::{cut, cut_number};
 use dgfs::format::checksum::crc;
 use dgfs::format::cut::{
     BLOCK_ROWS, Cut, CutBlock, CutChunk, CutFile, encode_block, largest_chunk,
@@ -13,12 +13,7 @@ pub(crate) const OF_FILE: usize = 31;
 /// may be frames, 27-30 number of the first block, then the length of that block in two bytes, and both blocks without
 /// their checksums.
 pub(crate) fn run(mut data: &[u8]) {
-    let mut number = |count: usize| {
-        let mut bytes = [0; 8];
-        let front = cut(&mut data, count);
-        bytes[..front.len()].copy_from_slice(front);
-        u64::from_le_bytes(bytes)
-    };
+    let mut number = |count: usize| cut_number(&mut data, count);
     let size = (number(8) & ((1 << 63) - 1)).max(1);
     let (position, stored) = (number(8) >> 1, number(8));
     let shape = Cut::new(number(1) as u32, number(1) as usize);

@@ -1,18 +1,13 @@
 //! The shape of an extent and its chunk table.
 
-use super::cut;
+use super::cut_number;
 use dgfs::format::checksum::crc;
 use dgfs::format::extent::{Shape, TableBlock};
 
 /// Bytes 0-7 size, 8 chunk shift, 9-16 bytes of the chunks, 17-18 number of the block, then the block without its
 /// checksum.
 pub(crate) fn run(mut data: &[u8]) {
-    let mut number = |count: usize| {
-        let mut bytes = [0; 8];
-        let front = cut(&mut data, count);
-        bytes[..front.len()].copy_from_slice(front);
-        u64::from_le_bytes(bytes)
-    };
+    let mut number = |count: usize| cut_number(&mut data, count);
     let size = (number(8) & ((1 << 63) - 1)).max(1);
     let shape = Shape::new(size, 12 + number(1) as u32 % 13);
     let (chunk_bytes, block) = (number(8), number(2));

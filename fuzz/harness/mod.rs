@@ -46,10 +46,15 @@ pub(crate) fn cut<'a>(data: &mut &'a [u8], count: usize) -> &'a [u8] {
     front
 }
 
-/// Cuts a number of two bytes from the front of `data`; 0 if there are none.
-pub(crate) fn cut_u16(data: &mut &[u8]) -> u16 {
-    let mut bytes = [0; 2];
-    let front = cut(data, 2);
+/// Cuts a number of `count` bytes, at most 8, from the front of `data`; what is missing of it is 0.
+pub(crate) fn cut_number(data: &mut &[u8], count: usize) -> u64 {
+    let mut bytes = [0; 8];
+    let front = cut(data, count);
     bytes[..front.len()].copy_from_slice(front);
-    u16::from_le_bytes(bytes)
+    u64::from_le_bytes(bytes)
+}
+
+/// The same of two bytes.
+pub(crate) fn cut_u16(data: &mut &[u8]) -> u16 {
+    cut_number(data, 2) as u16
 }

@@ -4,7 +4,7 @@ use super::Parts;
 use super::every_kind::Numbers;
 use super::handmade::{Entry, Handmade};
 use dgfs::format::checksum::crc;
-use dgfs::format::codec::{Codec, Dictionary, Note, Section};
+use dgfs::format::codec::{Codec, Dictionary, Section};
 use dgfs::format::extent::{Chunk, TableBlock};
 use dgfs::format::frame::ContentEncoder;
 use zstd_safe::CDict;
@@ -99,21 +99,7 @@ pub(crate) fn compressed() -> Parts {
             ..Entry::file(name, data.len() as u64)
         });
     }
-    let mut encoder = ContentEncoder::new(9).unwrap();
-    let stored = encoder.encode(&dictionary, None).unwrap().to_vec();
-    let codecs = [
-        Codec::default(),
-        Codec {
-            dictionary: Some(Dictionary {
-                offset: 0,
-                stored: stored.len() as u32,
-                crc: crc(&stored),
-                length: dictionary.len() as u32,
-            }),
-        },
-    ];
-    let notes = [Note::default(), Note::new(b".json")];
     let mut image = Handmade::new(entries, contents);
-    image.sections = Section::of_codecs(&codecs, stored, &notes);
+    image.dictionary(&dictionary, b".json");
     image.write()
 }

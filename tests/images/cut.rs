@@ -6,7 +6,6 @@ use super::every_kind::Numbers;
 use super::handmade::{Entry, Handmade};
 use dgfs::format::PAGE_BYTES;
 use dgfs::format::checksum::crc;
-use dgfs::format::codec::{Codec, Dictionary, Note, Section};
 use dgfs::format::cut::{Cut, CutChunk, encode_block};
 use dgfs::format::frame::ContentEncoder;
 use dgfs::format::holes::HoleMap;
@@ -198,26 +197,9 @@ pub(crate) fn cut_and_moved() -> Parts {
         moved(b"shared", 130, ahead[2]),
         moved(b"shared, the second", 130, ahead[2]),
     ];
-    let stored = ContentEncoder::new(9)
-        .unwrap()
-        .encode(&dictionary, None)
-        .unwrap()
-        .to_vec();
-    let codecs = [
-        Codec::default(),
-        Codec {
-            dictionary: Some(Dictionary {
-                offset: 0,
-                stored: stored.len() as u32,
-                crc: crc(&stored),
-                length: dictionary.len() as u32,
-            }),
-        },
-    ];
-    let notes = [Note::default(), Note::new(b".txt")];
     let mut image = Handmade::new(entries, contents);
     image.pages[0].position = first;
-    image.sections = Section::of_codecs(&codecs, stored, &notes);
+    image.dictionary(&dictionary, b".txt");
     image.blob(&map.encode());
     image.write()
 }

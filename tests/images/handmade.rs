@@ -6,7 +6,7 @@ use dgfs::format::attributes::{self, Attributes};
 use dgfs::format::checksum::{crc, seal_page};
 use dgfs::format::codec;
 use dgfs::format::cut::Cut;
-use dgfs::format::frame::FrameEncoder;
+use dgfs::format::frame::{ContentEncoder, FrameEncoder};
 use dgfs::format::header::{Header, Section};
 use dgfs::format::inner::{InnerBuilder, Separator};
 use dgfs::format::leaf::{LeafBuilder, NewEntry, NewMember, NewTarget};
@@ -176,6 +176,26 @@ impl Handmade {
             change_page: |_, _| {},
             change_header: |_| {},
         }
+    }
+
+    /// Gives the second codec a dictionary, stored as a frame; its files are called `label`.
+    pub(crate) fn dictionary(&mut self, dictionary: &[u8], label: &[u8]) {
+        let mut encoder = ContentEncoder::new(9).unwrap();
+        let stored = encoder.encode(dictionary, None).unwrap().to_vec();
+        let row = codec::Dictionary {
+            offset: 0,
+            stored: stored.len() as u32,
+            crc: crc(&stored),
+            length: dictionary.len() as u32,
+        };
+        let codecs = [
+            codec::Codec::default(),
+            codec::Codec {
+                dictionary: Some(row),
+            },
+        ];
+        let notes = [codec::Note::default(), codec::Note::new(label)];
+        self.sections = codec::Section::of_codecs(&codecs, stored, &notes);
     }
 
     /// Adds a blob and returns its offset.

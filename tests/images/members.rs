@@ -5,7 +5,7 @@ use super::Parts;
 use super::handmade::{Entry, Handmade};
 use dgfs::format::PAGE_BYTES;
 use dgfs::format::checksum::crc;
-use dgfs::format::codec::{Codec, Dictionary, Note, Section};
+use dgfs::format::codec::{Codec, Note, Section};
 use dgfs::format::frame::ContentEncoder;
 use dgfs::format::holes::HoleMap;
 use dgfs::format::leaf::NewMember;
@@ -145,26 +145,9 @@ pub(crate) fn members() -> Parts {
             ..apart(linked)
         },
     ];
-    let stored = ContentEncoder::new(9)
-        .unwrap()
-        .encode(&dictionary, None)
-        .unwrap()
-        .to_vec();
-    let codecs = [
-        Codec::default(),
-        Codec {
-            dictionary: Some(Dictionary {
-                offset: 0,
-                stored: stored.len() as u32,
-                crc: crc(&stored),
-                length: dictionary.len() as u32,
-            }),
-        },
-    ];
-    let notes = [Note::default(), Note::new(b".json")];
     let mut image = Handmade::new(entries, contents);
     image.pages[0].position = first;
-    image.sections = Section::of_codecs(&codecs, stored, &notes);
+    image.dictionary(&dictionary, b".json");
     image.blob(&map.encode());
     image.write()
 }
