@@ -18,6 +18,13 @@ const LONGEST: usize = MAX_SHARED_STORED - CRC_BYTES;
 /// Most frames that are made to find how many files fit into one.
 const MOST_TRIES: usize = 4;
 
+/// The first frame of a class in a batch is expected to hold so many bytes of data for each of its own.
+const EXPECTED: usize = 5;
+
+/// A file that is passed over lets the next frames be expected to hold more data, by one part in so many: else no frame
+/// would be made again, which alone can tell how much data they hold.
+const HOPE: usize = 32;
+
 /// A small file that may go into a group.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Candidate {
@@ -39,13 +46,6 @@ pub(super) struct Group {
     pub(super) crc: u32,
 }
 
-impl Group {
-    /// Bytes that the frame decodes to.
-    pub(super) fn data(&self) -> usize {
-        self.members.iter().map(|member| member.length).sum()
-    }
-}
-
 /// Sorts small files into groups.
 #[derive(Debug)]
 pub(super) struct Grouping<'a> {
@@ -61,6 +61,37 @@ pub(super) struct Grouping<'a> {
 struct Tried {
     members: usize,
     frame: Vec<u8>,
+}
+
+/// How much data frames hold: what the last ones of a class in a batch did, also those that were too long. Too long a frame
+/// is made for nothing, so it pays to know.
+struct Density {
+    frames: usize,
+    data: usize,
+}
+
+impl Density {
+    /// Of which no frame is known.
+    const EXPECTED: Self = Self {
+        frames: LONGEST,
+        data: LONGEST * EXPECTED,
+    };
+
+    /// Bytes that a frame of `length` bytes will hold.
+    fn data_of(&self, length: usize) -> usize {
+        length.saturating_mul(self.data) / self.frames.max(1)
+    }
+
+    /// A frame of `length` bytes held `data` bytes. It counts as much as all those before it.
+    fn learn(&mut self, length: usize, data: usize) {
+        self.frames = self.frames / 2 + length;
+        self.data = self.data / 2 + data;
+    }
+
+    /// No frame could be made of the next files.
+    fn hope(&mut self) {
+        self.data = self.data.saturating_add(self.data / HOPE);
+    }
 }
 
 impl Grouping<'_> {
@@ -91,25 +122,22 @@ impl Grouping<'_> {
         compressor: &mut Compressor<'_>,
         groups: &mut Vec<Group>,
     ) {
-        // Length of the last frame, and bytes in it: the next will be about as dense.
-        let mut density = None;
+        let mut density = Density::EXPECTED;
         while rest.len() > 1 {
-            let (tried, skip) = self.first_group(rest, density, compressor);
-            let (members, behind) = match tried {
-                Some(tried) => {
-                    let (members, behind) = rest.split_at(tried.members);
-                    let at = self.frames.len();
-                    self.frames.extend_from_slice(&tried.frame);
-                    let group = Group {
-                        members: members.to_vec(),
-                        frame: at..self.frames.len(),
-                        crc: crc(&tried.frame),
-                    };
-                    density = Some((tried.frame.len(), group.data()));
-                    groups.push(group);
-                    (members, behind)
-                }
-                None => rest.split_at(skip.min(rest.len())),
+            let (tried, skip) = self.first_group(rest, &mut density, compressor);
+            let (members, behind) = if let Some(tried) = tried {
+                let (members, behind) = rest.split_at(tried.members);
+                let at = self.frames.len();
+                self.frames.extend_from_slice(&tried.frame);
+                groups.push(Group {
+                    members: members.to_vec(),
+                    frame: at..self.frames.len(),
+                    crc: crc(&tried.frame),
+                });
+                (members, behind)
+            } else {
+                density.hope();
+                rest.split_at(skip.min(rest.len()))
             };
             debug_assert!(!members.is_empty());
             rest = behind;
@@ -120,14 +148,11 @@ impl Grouping<'_> {
     fn first_group(
         &self,
         files: &[Candidate],
-        density: Option<(usize, usize)>,
+        density: &mut Density,
         compressor: &mut Compressor<'_>,
     ) -> (Option<Tried>, usize) {
         let available = count(files, self.most);
-        let mut most = match density {
-            Some((frame, data)) => self.most.min(LONGEST * data / frame.max(1)),
-            None => self.most,
-        };
+        let mut most = self.most.min(density.data_of(LONGEST));
         let mut best: Option<Tried> = None;
         for _ in 0..MOST_TRIES {
             let members = count(files, most);
@@ -139,6 +164,7 @@ impl Grouping<'_> {
             let Some(frame) = compressor.shared_frame(&data, chosen) else {
                 return (best, members);
             };
+            density.learn(frame.len(), data.len());
             if frame.len() <= LONGEST {
                 let length = frame.len();
                 let frame = frame.to_vec();
