@@ -21,6 +21,13 @@ const MATCH: c_uint = 8;
 /// Size of the trainer's table of frequencies, as a power of 2: 4 MiB.
 const TABLE: c_uint = 20;
 
+/// With more bytes of samples than this, the trainer passes over most of them.
+const MANY: usize = 1 << 20;
+
+/// How: it counts what is equal at every fourth byte alone, and symbols in every fourth sample. On the Linux source that takes
+/// half of the time and makes images 0.05 % smaller.
+const HASTE: c_uint = 4;
+
 /// Trains a dictionary of at most `capacity` bytes on `samples`, which lie one behind the other and have `lengths`,
 /// for files that are compressed at `level`. `None` if they are too few, or have nothing in common.
 pub(crate) fn train(
@@ -43,7 +50,7 @@ pub(crate) fn train(
         steps: 1,
         nbThreads: 1,
         splitPoint: 1.0,
-        accel: 1,
+        accel: if samples.len() > MANY { HASTE } else { 1 },
         shrinkDict: 0,
         shrinkDictMaxRegression: 0,
         zParams: ZDICT_params_t {
