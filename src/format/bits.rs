@@ -96,24 +96,35 @@ impl<'a> BitReader<'a> {
         }
     }
 
-    /// The sum of `count` values of `width` (1 to 28) bits each from bit `at` on, of which several are read at once.
-    pub fn sum(&self, mut at: usize, width: u32, count: usize) -> Parsed<u64> {
-        let mask = (1 << width) - 1;
-        let at_once = 56 / width as usize;
-        let mut sum = 0u64;
-        for _ in 0..count / at_once {
-            let mut values = self.get(at, width * at_once as u32)?;
-            at += width as usize * at_once;
-            for _ in 0..at_once {
-                sum += values & mask;
-                values >>= width;
+    /// Fills `values` with values of `width` (1 to 64) bits each from bit `at` on. Several that are narrow are read at
+    /// once.
+    pub fn get_all(&self, mut at: usize, width: u32, values: &mut [u64]) -> Parsed<()> {
+        let at_once = (56 / width).max(1);
+        let mask = u64::MAX >> (64 - width);
+        for some in values.chunks_mut(at_once as usize) {
+            let bits = width * some.len() as u32;
+            let mut read = self.get(at, bits)?;
+            at += bits as usize;
+            for value in some {
+                *value = read & mask;
+                read = read.checked_shr(width).unwrap_or(0);
             }
         }
-        for _ in 0..count % at_once {
-            sum += self.get(at, width)?;
-            at += width as usize;
-        }
-        Ok(sum)
+        Ok(())
+    }
+
+    /// The bits from `at` on, of which at least 57 mean something; zeros behind the last.
+    #[inline]
+    pub fn from(&self, at: usize) -> u64 {
+        let tail = self.bytes.get(at / 8..).unwrap_or(&[]);
+        let word = tail.first_chunk().copied().unwrap_or_else(|| {
+            let mut word = [0; 8];
+            for (to, from) in word.iter_mut().zip(tail) {
+                *to = *from;
+            }
+            word
+        });
+        u64::from_le_bytes(word) >> (at % 8)
     }
 
     /// The `width` (at most 64) bits that begin at bit `at`.
@@ -181,10 +192,10 @@ mod tests {
         }
 
         #[test]
-        fn sums_are_those_of_the_values(
-            width in 1u32..=28, values in proptest::collection::vec(any::<u64>(), 0..100), from in 0usize..60,
+        fn many_values_at_once_are_those_one_by_one(
+            width in 1u32..=64, values in proptest::collection::vec(any::<u64>(), 0..100), from in 0usize..60,
         ) {
-            let values: Vec<u64> = values.into_iter().map(|v| v & ((1 << width) - 1)).collect();
+            let values: Vec<u64> = values.into_iter().map(|v| v & (u64::MAX >> (64 - width))).collect();
             let mut bits = BitWriter::default();
             bits.put(0, from as u32);
             for &value in &values {
@@ -192,8 +203,11 @@ mod tests {
             }
             let mut bytes = Vec::new();
             bits.copy_into(&mut bytes);
-            let sum = BitReader::new(&bytes).sum(from, width, values.len());
-            prop_assert_eq!(sum, Ok(values.iter().sum()));
+            let mut read = vec![1; values.len()];
+            prop_assert_eq!(BitReader::new(&bytes).get_all(from, width, &mut read), Ok(()));
+            prop_assert_eq!(read, values);
+            let mut more = [0; 150];
+            prop_assert!(BitReader::new(&bytes).get_all(from, width, &mut more).is_err());
         }
     }
 }

@@ -67,7 +67,18 @@ impl<'a> ByteReader<'a> {
     }
 
     /// A varint; refuses more than 64 bits and forms longer than need be.
+    #[inline]
     pub fn varint(&mut self) -> Parsed<u64> {
+        match self.rest.split_first() {
+            Some((&byte @ ..0x80, rest)) => {
+                self.rest = rest;
+                Ok(byte.into())
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Parsed<u64> {
         let mut value = 0u64;
         for shift in (0..).step_by(7).take(MAX_VARINT) {
             let byte = self.u8()?;

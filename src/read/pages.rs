@@ -6,7 +6,7 @@ use crate::format::attributes::Attributes;
 use crate::format::header::Header;
 use crate::format::inner::InnerPage;
 use crate::format::leaf::LeafPage;
-use crate::format::{PAGE_BYTES, checksum};
+use crate::format::{PAGE_BYTES, PAGE_SIZE, Parsed, checksum};
 use crate::{Error, Result};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -99,14 +99,14 @@ impl PageStore {
     fn load<T>(
         &self,
         number: u64,
-        decode: impl FnOnce(&[u8; crate::format::PAGE_SIZE]) -> crate::format::Parsed<T>,
+        decode: impl FnOnce(&[u8; PAGE_SIZE]) -> Parsed<T>,
     ) -> Result<T> {
         let offset = number
             .checked_mul(PAGE_BYTES)
             .ok_or_else(|| self.corrupt(number, "page number is impossible"))?;
-        let page = self
-            .part
-            .read_page(offset)
+        let mut page = [0; PAGE_SIZE];
+        self.part
+            .read(&mut page, offset)
             .map_err(|error| error.at_page(number))?;
         if !checksum::page_is_sound(&self.header.uuid, number, &page) {
             return Err(self.corrupt(number, "page checksum does not match"));

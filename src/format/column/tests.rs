@@ -55,6 +55,12 @@ fn round_trip(columns: &[Vec<u64>]) -> Vec<u8> {
                 read(&column, &streams, from, some),
                 values[from..from + some]
             );
+            let mut cursor = column.cursor(&streams, from);
+            for some in values[from..].chunks(13) {
+                let mut room = vec![1; some.len()];
+                cursor.take_into(&streams, &mut room).unwrap();
+                assert_eq!(room, some);
+            }
         }
     }
     assert!(reader.rest().is_empty());
@@ -103,6 +109,8 @@ proptest! {
             for _ in 0..count {
                 cursor.take(&streams);
             }
+            let mut cursor = column.cursor(&streams, count / 3);
+            cursor.take_into(&streams, &mut vec![0; count - count / 3]);
             column.count_nonzero(&streams, count);
         }
     }

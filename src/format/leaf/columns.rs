@@ -1,5 +1,6 @@
 //! Where the columns of a leaf page lie, in the order of the format.
 
+use super::marks::STEP;
 use super::page::Run;
 use super::times::{TIME_COLUMNS, Times};
 use super::{
@@ -109,27 +110,30 @@ impl<'a> Locator<'a> {
             row.map(|row| row.1).ok_or(MISSING)
         };
         let column = self.next(count)?;
-        let kinds = if let Column::Constant(row) = column {
-            vec![kind_of(row)?; count]
-        } else {
-            let mut kinds = Vec::with_capacity(count);
-            // Neighbours mostly have the same.
-            let mut last = (0, kind_of(0));
-            let mut missing = false;
-            column
-                .for_each(&self.streams(), count, |row| {
-                    if row != last.0 {
-                        last = (row, kind_of(row));
-                    }
-                    missing |= last.1.is_err();
-                    kinds.push(last.1.unwrap_or(Kind::File));
-                })
-                .ok_or(BEYOND)?;
-            if missing {
-                return Err(MISSING);
+        if let Some(row) = column.constant() {
+            return Ok((column, vec![kind_of(row)?; count]));
+        }
+        let mut kinds = vec![Kind::File; count];
+        let streams = self.streams();
+        let mut cursor = column.cursor(&streams, 0);
+        let mut room = [0; STEP];
+        // Neighbours mostly have the same.
+        let mut last = (0, kind_of(0));
+        let mut missing = false;
+        for kinds in kinds.chunks_mut(STEP) {
+            let rows = room.get_mut(..kinds.len()).unwrap_or(&mut []);
+            cursor.take_into(&streams, rows).ok_or(BEYOND)?;
+            for (kind, &mut row) in kinds.iter_mut().zip(rows) {
+                if row != last.0 {
+                    last = (row, kind_of(row));
+                }
+                missing |= last.1.is_err();
+                *kind = last.1.unwrap_or(Kind::File);
             }
-            kinds
-        };
+        }
+        if missing {
+            return Err(MISSING);
+        }
         Ok((column, kinds))
     }
 
@@ -246,11 +250,14 @@ impl<'a> Locator<'a> {
 
 /// How many of `kinds` are `kind`.
 pub(super) fn count_kind(kinds: &[Kind], kind: Kind) -> usize {
-    kinds.iter().filter(|&&other| other == kind).count()
+    // In pieces whose sums fit into a byte, so that the compiler can count many at once.
+    let piece = |kinds: &[Kind]| -> u8 { kinds.iter().map(|&other| u8::from(other == kind)).sum() };
+    let pieces = kinds.chunks(usize::from(u8::MAX));
+    pieces.map(|kinds| usize::from(piece(kinds))).sum()
 }
 
 /// Whether a run has a directory in this page.
 pub(super) fn has_directory(kinds: &[Kind], run: &Run) -> bool {
     let kinds = kinds.get(run.entries.clone());
-    kinds.is_some_and(|kinds| kinds.contains(&Kind::Directory))
+    kinds.is_some_and(|kinds| count_kind(kinds, Kind::Directory) > 0)
 }

@@ -6,10 +6,13 @@
 mod build;
 mod columns;
 mod cursor;
+mod files;
+mod marks;
 mod open_frames;
 mod outline;
 mod page;
 mod row;
+mod strings;
 mod times;
 mod told;
 

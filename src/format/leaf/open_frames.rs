@@ -49,6 +49,21 @@ impl OpenFrames {
         }
     }
 
+    /// As [`Self::follow`] if there is such a frame and `length` bytes are left in it; says whether.
+    pub(super) fn follow_within(&mut self, codec: u64, length: u64) -> bool {
+        let Some(frame) = self.0.iter_mut().find(|frame| frame.codec == codec) else {
+            return false;
+        };
+        let next = frame.next.checked_add(length);
+        match next.filter(|&next| next <= frame.data) {
+            Some(next) => {
+                frame.next = next;
+                true
+            }
+            None => false,
+        }
+    }
+
     /// The next member of the open frame of a codec has `length` bytes of data.
     pub(super) fn follow(&mut self, codec: u64, length: u64) {
         if let Some(frame) = self.0.iter_mut().find(|frame| frame.codec == codec) {

@@ -8,7 +8,9 @@
 use super::KNOWN_COLUMNS;
 use super::columns::{Columns, Locator, count_kind};
 use super::cursor::RowCursor;
+use super::marks::Marks;
 use super::row::LeafRow;
+use super::strings::Strings;
 use crate::entry::Kind;
 use crate::format::attributes::Attributes;
 use crate::format::bits::BitReader;
@@ -42,10 +44,8 @@ pub struct LeafPage {
     pub(super) chunk_shift: u32,
     pub(super) runs: Box<[Run]>,
     paths: Box<[u8]>,
-    /// The names stream: run paths, name suffixes, targets, each with its NUL.
-    stream: Box<[u8]>,
-    /// Offsets of the NULs in it.
-    ends: Box<[u16]>,
+    /// The names stream: run paths, name suffixes, targets.
+    strings: Strings,
     control: Box<[u8]>,
     /// Where in `control` the shared lengths of the names lie.
     shared: Range<usize>,
@@ -54,33 +54,7 @@ pub struct LeafPage {
     pub(super) kinds: Box<[Kind]>,
     pub(super) table: Arc<[(Attributes, Kind)]>,
     pub(super) columns: Columns,
-}
-
-/// Offsets of all NULs in `stream`, which has at most 65,535 bytes.
-fn find_nuls(stream: &[u8], expected: usize) -> Vec<u16> {
-    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-    let mut found = Vec::with_capacity(expected.min(stream.len()));
-    let mut words = stream.chunks_exact(8);
-    let mut at = 0u32;
-    for word in &mut words {
-        let word = word.first_chunk().copied().map_or(0, u64::from_le_bytes);
-        // The top bit of each byte that is 0, and no other bit.
-        let mut zeros = !(((word & LOW) + LOW) | word | LOW);
-        while zeros != 0 {
-            found.push((at + zeros.trailing_zeros() / 8) as u16);
-            zeros &= zeros - 1;
-        }
-        at += 8;
-    }
-    for (index, _) in words
-        .remainder()
-        .iter()
-        .enumerate()
-        .filter(|(_, byte)| **byte == 0)
-    {
-        found.push(at as u16 + index as u16);
-    }
-    found
+    pub(super) marks: Marks,
 }
 
 impl LeafPage {
@@ -132,36 +106,29 @@ impl LeafPage {
         let area = reader.rest();
 
         let mut control = ByteReader::new(&whole);
-        let ends = find_nuls(&stream, run_count + count);
-        if ends
-            .last()
-            .is_none_or(|&last| usize::from(last) + 1 != stream.len())
-        {
-            return Err(Malformed("names stream goes on behind its last string"));
+        let strings =
+            Strings::new(stream).ok_or(Malformed("names stream goes on behind its last string"))?;
+        if strings.len() < run_count {
+            return Err(Malformed("names stream ends early"));
         }
-        let path_ends = ends
-            .get(..run_count)
-            .ok_or(Malformed("names stream ends early"))?;
-        let (runs, paths) = decode_runs(&stream, path_ends, count, first_ordinal, &mut control)?;
+        let (runs, paths) = decode_runs(&strings, run_count, count, first_ordinal, &mut control)?;
         let shared_at = whole.len() - control.rest().len();
         control.take(count)?;
 
         let mut locator = Locator::new(&whole, control, BitReader::new(area));
         let (attributes, kinds) = locator.attributes(count, table)?;
-        match ends
-            .len()
-            .cmp(&(run_count + count + count_kind(&kinds, Kind::Symlink)))
-        {
+        let first_target = run_count + count;
+        let symlinks = count_kind(&kinds, Kind::Symlink);
+        match strings.len().cmp(&(first_target + symlinks)) {
             Ordering::Less => return Err(Malformed("names stream ends early")),
             Ordering::Equal => {}
             Ordering::Greater => {
                 return Err(Malformed("names stream goes on behind its last string"));
             }
         }
-        let far_targets = ends.get(run_count + count - 1..).unwrap_or(&[]).windows(2);
-        let far_targets = far_targets
-            .filter(|pair| matches!(pair, [before, end] if *end == *before + 1))
-            .count();
+        let targets = first_target..first_target + symlinks;
+        let far_targets = targets.filter(|&target| strings.get(target).is_empty());
+        let far_targets = far_targets.count();
         let columns = locator.others(attributes, &kinds, &runs, present, far_targets)?;
         Ok(Self {
             first_ordinal,
@@ -169,14 +136,14 @@ impl LeafPage {
             chunk_shift,
             runs,
             paths,
-            stream: stream.into(),
-            ends: ends.into(),
+            strings,
             shared: shared_at..shared_at + count,
             area: area.into(),
             dictionaries: locator.dictionaries.into(),
             kinds: kinds.into(),
             table: Arc::clone(table),
             columns,
+            marks: Marks::default(),
             control: whole.into(),
         })
     }
@@ -250,12 +217,12 @@ impl LeafPage {
         std::mem::size_of::<Self>()
             + self.runs.len() * std::mem::size_of::<Run>()
             + self.paths.len()
-            + self.stream.len()
-            + self.ends.len() * 2
+            + self.strings.memory()
             + self.control.len()
             + self.area.len()
             + self.dictionaries.len() * 8
             + self.kinds.len()
+            + Marks::memory(self.kinds.len())
     }
 
     /// The runs in the page, in order.
@@ -284,26 +251,14 @@ impl LeafPage {
         self.runs.get(after.checked_sub(1)?)
     }
 
-    /// String number `index` of the names stream.
-    #[inline]
-    fn string(&self, index: usize) -> &[u8] {
-        let end_of = |index: usize| self.ends.get(index).map(|&end| usize::from(end));
-        let start = index
-            .checked_sub(1)
-            .and_then(end_of)
-            .map_or(0, |end| end + 1);
-        let end = end_of(index).unwrap_or(start);
-        self.stream.get(start..end).unwrap_or(&[])
-    }
-
     #[inline]
     fn suffix(&self, index: usize) -> &[u8] {
-        self.string(self.runs.len() + index)
+        self.strings.get(self.runs.len() + index)
     }
 
     /// The target of the symbolic link that is the page's number `index` among them; empty if it is a blob.
     pub(super) fn target(&self, index: usize) -> &[u8] {
-        self.string(self.runs.len() + self.len() + index)
+        self.strings.get(self.runs.len() + self.len() + index)
     }
 
     /// Puts the name of entry `index` into `name`, given that it holds the name of the entry before, or
@@ -377,24 +332,24 @@ fn is_possible_path(path: &[u8]) -> bool {
 type Runs = (Box<[Run]>, Box<[u8]>);
 
 fn decode_runs(
-    stream: &[u8],
-    path_ends: &[u16],
+    strings: &Strings,
+    run_count: usize,
     count: usize,
     first_ordinal: u64,
     control: &mut ByteReader<'_>,
 ) -> Parsed<Runs> {
-    let mut runs = Vec::with_capacity(path_ends.len());
-    let mut paths: Vec<u8> = Vec::new();
-    let (mut entry, mut start) = (0, 0);
+    let mut runs = Vec::with_capacity(run_count);
+    let mut paths: Vec<u8> = Vec::with_capacity(PAGE_SIZE);
+    let mut entry = 0;
     let mut path = 0..0;
-    for &end in path_ends {
+    for index in 0..run_count {
         let head = control.varint()?;
         let entries = head >> 1;
         if entries == 0 || entries > (count - entry) as u64 {
             return Err(Malformed("runs have more entries than the page"));
         }
         let entries = entry..entry + entries as usize;
-        let rest = stream.get(start..usize::from(end)).unwrap_or(&[]);
+        let rest = strings.get(index);
         let number = control.varint()?;
         let far_parent = if head & 1 == 1 {
             let ordinal = first_ordinal + entries.start as u64;
@@ -424,7 +379,6 @@ fn decode_runs(
             far_parent,
             path: path.clone(),
         });
-        start = usize::from(end) + 1;
     }
     if entry != count {
         return Err(Malformed("runs have fewer entries than the page"));

@@ -153,6 +153,62 @@ fn tree() -> impl Strategy<Value = Vec<(Vec<u8>, Vec<Sample>)>> {
     })
 }
 
+/// Entries of one run, most of them files that are alike in some ways, and an order to look at some.
+fn many_files() -> impl Strategy<Value = (Vec<Sample>, Vec<proptest::sample::Index>)> {
+    let sizes = prop_oneof![
+        Just(vec![700]),
+        Just(vec![1 << CHUNK_SHIFT]),
+        Just(vec![0, 5]),
+        proptest::collection::vec(0u64..3000, 300),
+        proptest::collection::vec(0u64..20_000, 300),
+    ];
+    let bits = proptest::collection::vec(any::<u64>(), 100..400);
+    let allowed = (any::<bool>(), any::<bool>(), any::<bool>(), 0u8..8);
+    let order = proptest::collection::vec(any::<proptest::sample::Index>(), 30);
+    (sizes, bits, allowed, order).prop_map(|(sizes, bits, (saved, place, shares, rare), order)| {
+        let sample = |(index, bits): (usize, &u64)| {
+            let mtime = Timestamp {
+                seconds: 7,
+                nanoseconds: 0,
+            };
+            // Which of them shares a frame follows from the upper bits, and that none is cut from the lowest.
+            let number = if shares { bits >> 40 } else { (bits >> 42) * 3 };
+            Sample {
+                name: format!("{index:04}").into_bytes(),
+                attribute: match bits % 32 {
+                    0 => 1,
+                    1 => 2,
+                    _ => 0,
+                },
+                size: sizes[index % sizes.len()],
+                mtime,
+                children: (1 + (bits >> 9) % 32, 1, (bits >> 20) % 256),
+                saved: saved && bits & 4 > 0,
+                place: (place && (bits >> 3).is_multiple_of(4)).then_some(bits >> 20),
+                links: 1,
+                device: number << 16 | (bits >> 8 & 2) | 1,
+                xattrs: None,
+                target: if rare == 1 {
+                    Vec::new()
+                } else {
+                    b"there".to_vec()
+                },
+                holes: if rare == 2 && bits & 64 > 0 {
+                    Holes::Some
+                } else {
+                    Holes::None
+                },
+                other_times: OtherTimes {
+                    atime: mtime,
+                    ctime: mtime,
+                    btime: Some(mtime),
+                },
+            }
+        };
+        (bits.iter().enumerate().map(sample).collect(), order)
+    })
+}
+
 const FIRST: u64 = 1000;
 const POSITION: u64 = 1 << 30;
 
@@ -465,6 +521,27 @@ proptest! {
             done += count;
         }
         prop_assert_eq!(done, expected.len());
+    }
+
+    #[test]
+    fn files_far_into_a_page_are_found_from_anywhere(
+        (samples, order) in many_files(),
+    ) {
+        let tree = vec![(b"a".to_vec(), samples)];
+        let mut builder = LeafBuilder::default();
+        let expected = push_all(&mut builder, &tree);
+        let (count, bytes) = encode_some(&mut builder, expected.len(), FIRST, POSITION);
+        let page = LeafPage::decode(&bytes, &table(), CHUNK_SHIFT).unwrap();
+        check(&page, &tree, &expected[..count]);
+        // What earlier ones have left there helps, and changes nothing.
+        let other = LeafPage::open(&bytes, &table(), CHUNK_SHIFT).unwrap();
+        for index in order {
+            let index = index.index(count);
+            prop_assert_eq!(other.row(index), page.row(index));
+            let mut cursor = RowCursor::at(&other, index);
+            cursor.advance();
+            prop_assert_eq!(cursor.read(), page.row(index + 1));
+        }
     }
 
     #[test]
