@@ -1,11 +1,15 @@
 //! Places among the files of a page that readers came by, so that a file costs no more than those since the last of
 //! them. Where contents lie is a running sum over the files of a page.
 
-use super::open_frames::OpenFrames;
+use super::open_frames::{OpenFrame, OpenFrames};
 use std::sync::{Mutex, PoisonError};
 
 /// Files from one mark to the next.
 pub(super) const STEP: usize = 64;
+
+/// Most open frames that a mark remembers. A page that has more, as only one with files of many classes can have, is summed
+/// up from the mark before.
+const MAX_OPEN: usize = 16;
 
 /// What is known of the files before one.
 #[derive(Debug, Clone, Default)]
@@ -39,13 +43,18 @@ impl Marks {
     /// Remembers a place if it is the next.
     pub(super) fn add(&self, place: &FilePlace) {
         let mut marks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if place.files == (marks.len() + 1) * STEP {
+        if place.files == (marks.len() + 1) * STEP && place.open.len() <= MAX_OPEN {
             marks.push(place.clone());
         }
     }
 
-    /// Bytes of memory that marks of so many files take; a few more where they share frames.
-    pub(super) fn memory(files: usize) -> usize {
-        files / STEP * std::mem::size_of::<FilePlace>()
+    /// Bytes of memory that marks of so many files take at most, if some share frames or if none does.
+    pub(super) fn memory(files: usize, shares: bool) -> usize {
+        let open = if shares {
+            MAX_OPEN * std::mem::size_of::<OpenFrame>()
+        } else {
+            0
+        };
+        files / STEP * (std::mem::size_of::<FilePlace>() + open)
     }
 }

@@ -20,6 +20,11 @@ pub(super) struct OpenFrame {
 pub(super) struct OpenFrames(Vec<OpenFrame>);
 
 impl OpenFrames {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The open frame of a codec.
     pub(super) fn of(&self, codec: u64) -> Option<&OpenFrame> {
         self.0.iter().find(|frame| frame.codec == codec)

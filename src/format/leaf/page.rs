@@ -222,7 +222,7 @@ impl LeafPage {
             + self.area.len()
             + self.dictionaries.len() * 8
             + self.kinds.len()
-            + Marks::memory(self.kinds.len())
+            + Marks::memory(self.kinds.len(), !self.columns.members.is_zero())
     }
 
     /// The runs in the page, in order.
