@@ -1,7 +1,7 @@
 //! Builds an image from entries in any order.
 
 use super::compression;
-use super::contents::{ContentOptions, Cutter, Cutting};
+use super::contents::{ContentOptions, Cutter, Cutting, Lengths};
 use super::dictionaries::SampleSource;
 use super::digest_tables::{DigestTables, TableSize};
 use super::identity;
@@ -230,9 +230,10 @@ impl Builder {
         let sorted = self.sorter.finish()?;
         let mut reservoir = compression::reservoir(&self.options);
         let directory = &self.scratch_dir;
-        let chosen = reservoir.as_mut();
+        let mut lengths = Lengths::default();
+        let seen = (reservoir.as_mut(), &mut lengths);
         let (options, repeated) = (&self.options, self.repeated);
-        let (plan, met) = plan(&sorted, directory, options, repeated, chosen, observer)?;
+        let (plan, met) = plan(&sorted, directory, options, repeated, seen, observer)?;
         self.problems += met;
         let totals = plan.totals();
         progress = Progress {
@@ -286,6 +287,7 @@ impl Builder {
             strict: self.options.strict,
             codecs: codecs.map(Arc::new),
             cutting: cutting(&self.options, tables.chunks, &self.scratch_dir),
+            lengths: Some(Arc::new(lengths)),
             small_frames: self.options.small_frames,
         };
         let storing = Storing {
@@ -339,13 +341,13 @@ fn identify(
 }
 
 /// The first pass over the entries, and how many problems it met; files to train dictionaries on are chosen by the
-/// way.
+/// way, and lengths are noted.
 fn plan(
     sorted: &Sorted,
     scratch_dir: &Path,
     options: &BuildOptions,
     repeated: Repeated,
-    mut reservoir: Option<&mut Reservoir>,
+    (mut reservoir, lengths): (Option<&mut Reservoir>, &mut Lengths),
     observer: &mut dyn Observer,
 ) -> Result<(Plan, u64)> {
     let mut problems = 0;
@@ -363,6 +365,7 @@ fn plan(
         }
     };
     let mut seen = |record: &Record, ordinal| {
+        lengths.note(record);
         if let Some(reservoir) = &mut reservoir {
             reservoir.offer(record, ordinal);
         }

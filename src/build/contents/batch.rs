@@ -251,14 +251,15 @@ impl<T> Batch<T> {
             if !piece.large.abandoned.load(Ordering::Relaxed) {
                 let to = self.storage.space(0, piece.length);
                 let length = piece.large.read_piece(to, piece.offset);
-                let codec = piece.large.codec;
+                let (size, codec) = (piece.large.length(), piece.large.codec);
                 // A chunk may begin in one piece and end in another.
                 let is_cut = sources.cuts(piece.large.length()).is_some();
                 piece.read = length.map(|length| {
                     if is_cut {
                         Read::plain(0, length)
                     } else {
-                        self.storage.read_piece(0, length, codec, compressor)
+                        self.storage
+                            .read_piece((0, length), size, codec, compressor)
                     }
                 });
             }

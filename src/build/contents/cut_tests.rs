@@ -140,6 +140,7 @@ fn of_a_file_that_is_taken_back_nothing_is_shared() {
         codecs: None,
         claims: Some(Arc::new(Claims::new(0, 0))),
         cutting: Some(cutting.clone()),
+        lengths: None,
         small_frames: None,
     };
     let mut volumes = fixture.volumes("v.data");

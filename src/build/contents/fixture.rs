@@ -245,6 +245,7 @@ impl Fixture {
             strict,
             codecs: None,
             cutting: None,
+            lengths: None,
             small_frames: None,
         };
         (list, options)

@@ -18,6 +18,7 @@ use super::cutting::Cutting;
 use super::digest::{Digest, PieceDigests};
 use super::grouping::Group;
 use super::large::Large;
+use super::lengths::Lengths;
 use super::member_store::{MemberStore, Settled};
 use super::reading::{Read, Sources, Storage};
 use super::source::{Entries, OpenFile, Work};
@@ -45,6 +46,8 @@ pub struct ContentOptions {
     pub strict: bool,
     /// What contents are compressed with, if they are.
     pub codecs: Option<Arc<Codecs>>,
+    /// The lengths of all files, if they are known.
+    pub lengths: Option<Arc<Lengths>>,
     /// How files larger than a chunk are cut by content, if they are.
     pub cutting: Option<Cutting>,
     /// Most bytes of small files that share a frame, if any do.
@@ -112,6 +115,7 @@ where
         files_ahead: files_ahead(openers.len(), descriptors::limit()),
         codecs: options.codecs,
         claims: duplicates.as_deref().map(Duplicates::claims),
+        lengths: options.lengths,
         cutting: options.cutting,
         small_frames,
     };

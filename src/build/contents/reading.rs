@@ -15,6 +15,7 @@ use super::compress::{Codecs, Compressor};
 use super::cutting::{CutPiece, Cutting};
 use super::digest::{ChunkDigests, Digest};
 use super::grouping::{Candidate, Group, Grouping};
+use super::lengths::Lengths;
 use super::source::OpenFile;
 use crate::build::volumes::StoredChunk;
 use crate::entry::Timestamp;
@@ -34,6 +35,8 @@ pub(super) struct Sources {
     pub(super) codecs: Option<Arc<Codecs>>,
     /// What was seen so far, if digests of contents are taken, by which equal ones are found.
     pub(super) claims: Option<Arc<Claims>>,
+    /// The lengths of all files, if they are known: of one that no other file has, no digest is taken.
+    pub(super) lengths: Option<Arc<Lengths>>,
     /// How files larger than a chunk are cut by content, if they are.
     pub(super) cutting: Option<Cutting>,
     /// Most bytes of small files that share a frame, if any do.
@@ -65,6 +68,7 @@ pub(super) struct Storage {
     cut_pieces: Vec<CutPiece>,
     chunk_shift: u32,
     claims: Option<Arc<Claims>>,
+    lengths: Option<Arc<Lengths>>,
     cutting: Option<Cutting>,
     small_frames: Option<usize>,
     /// Files that are to share frames, before they are grouped.
@@ -131,6 +135,7 @@ impl Storage {
             cut_pieces: Vec::new(),
             chunk_shift: sources.chunk_shift,
             claims: sources.claims.clone(),
+            lengths: sources.lengths.clone(),
             cutting: sources.cutting.clone(),
             small_frames: sources.small_frames,
             candidates: Vec::new(),
@@ -163,19 +168,19 @@ impl Storage {
         self.bytes.get(start..start + length).unwrap_or(&[])
     }
 
-    /// Compresses a piece of a file, `length` bytes that were put at `start`, by `codec`, where that pays, and takes
-    /// checksums, and the digest of all.
+    /// Compresses a piece of a file of `size` bytes, `length` bytes that were put at `start`, by `codec`, where that pays, and
+    /// takes checksums, and the digest of all.
     pub(super) fn read_piece(
         &mut self,
-        start: usize,
-        length: usize,
+        (start, length): (usize, usize),
+        size: u64,
         codec: u32,
         compressor: &mut Compressor<'_>,
     ) -> Read {
         Read {
             chunks: self.pack(start, length, false, codec, compressor),
             codec,
-            digest: self.digest(start, length),
+            digest: self.digest(start, length, size),
             ..Read::plain(start, length)
         }
     }
@@ -188,7 +193,7 @@ impl Storage {
         codec: u32,
         compressor: &mut Compressor<'_>,
     ) -> Read {
-        let digest = self.digest(start, length);
+        let digest = self.digest(start, length, length as u64);
         let claims = self.claims.as_ref().zip(digest);
         let mut read = Read {
             codec,
@@ -209,8 +214,11 @@ impl Storage {
         read.is_left = false;
     }
 
-    fn digest(&self, start: usize, length: usize) -> Option<Digest> {
-        let is_asked = self.claims.is_some();
+    /// The digest of `length` bytes that were put at `start`, of a file of `size`, unless nobody asks for it.
+    fn digest(&self, start: usize, length: usize, size: u64) -> Option<Digest> {
+        let lengths = self.lengths.as_ref();
+        let is_asked =
+            self.claims.is_some() && !lengths.is_some_and(|lengths| lengths.is_single(size));
         is_asked.then(|| Digest::of(self.contents(start, length)))
     }
 
@@ -253,7 +261,7 @@ impl Storage {
         if length == 0 || length > (most / 2).min(1 << self.chunk_shift) {
             return None;
         }
-        let digest = self.digest(start, length);
+        let digest = self.digest(start, length, length as u64);
         self.candidates.push(Candidate {
             number,
             start,
