@@ -18,8 +18,9 @@ pub(super) struct Strings {
     /// looked at.
     before: Box<[u16]>,
     count: usize,
-    /// The string looked at last and where it begins, as one number: the next to be looked at is mostly close behind.
-    last: AtomicU64,
+    /// The string behind the one looked at last and where it begins, as one number: the next to be looked at is mostly
+    /// that or close behind.
+    next: AtomicU64,
 }
 
 /// The top bit of each byte of `word` that is 0, and no other bit.
@@ -50,7 +51,7 @@ impl Strings {
             bytes: bytes.into(),
             before: before.into(),
             count: count.into(),
-            last: AtomicU64::new(0),
+            next: AtomicU64::new(0),
         })
     }
 
@@ -70,16 +71,17 @@ impl Strings {
         if index >= self.count {
             return &[];
         }
-        let last = self.last.load(Ordering::Relaxed);
-        let (known, at) = ((last >> 32) as usize, (last & u64::from(u32::MAX)) as usize);
+        let next = self.next.load(Ordering::Relaxed);
+        let (known, at) = ((next >> 32) as usize, (next & u64::from(u32::MAX)) as usize);
         let start = match index.checked_sub(known) {
             Some(steps @ 0..16) => self.behind(at, steps),
             _ if index == 0 => 0,
             _ => self.find(index),
         };
-        self.last
-            .store((index as u64) << 32 | start as u64, Ordering::Relaxed);
-        let end = self.behind(start, 1).saturating_sub(1);
+        let behind = self.behind(start, 1);
+        self.next
+            .store((index as u64 + 1) << 32 | behind as u64, Ordering::Relaxed);
+        let end = behind.saturating_sub(1);
         self.bytes.get(start..end).unwrap_or(&[])
     }
 
