@@ -6,7 +6,6 @@ use super::handle::Handle;
 use crate::format::PAGE_SIZE;
 use std::fs::File;
 use std::io;
-use std::ops::Range;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -28,10 +27,12 @@ pub(super) struct Reopening {
 impl Reopening {
     /// Takes care of `file`, which was opened at `path`.
     pub(super) fn new(file: File, path: &Path) -> Self {
+        // Before anything is read: what the system had begun to read ahead, it would go on with.
+        let handle = Handle::new(file, path);
         Self {
             path: path.to_path_buf(),
-            likeness: likeness(&file).ok(),
-            file: RwLock::new(Arc::new(Handle::new(file, path))),
+            likeness: likeness(handle.file()).ok(),
+            file: RwLock::new(Arc::new(handle)),
             looked: Mutex::new(None),
         }
     }
@@ -59,14 +60,14 @@ impl Reopening {
         }
         let found = self.look(failed.file())?;
         log::warn!("{}: opened again", self.path.display());
-        let found = Arc::new(Handle::new(found, &self.path));
+        let found = Arc::new(found);
         let mut file = self.file.write().unwrap_or_else(PoisonError::into_inner);
         *file = Arc::clone(&found);
         Some(found)
     }
 
     /// Another file under the same name that is the same image's part.
-    fn look(&self, failed: &File) -> Option<File> {
+    fn look(&self, failed: &File) -> Option<Handle> {
         let likeness_wanted = self.likeness.as_ref()?;
         // A fifo of that name must not hold us up.
         let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
@@ -86,7 +87,8 @@ impl Reopening {
         if is_same && !kind.is_block_device() {
             return None;
         }
-        let is_alike = likeness(&found).is_ok_and(|likeness| likeness == *likeness_wanted);
+        let found = Handle::new(found, &self.path);
+        let is_alike = likeness(found.file()).is_ok_and(|likeness| likeness == *likeness_wanted);
         is_alike.then_some(found)
     }
 }
@@ -113,14 +115,9 @@ impl ReadAt for Reopening {
         }
     }
 
-    fn read_direct(
-        &self,
-        buffer: &mut Vec<u8>,
-        offset: u64,
-        length: usize,
-    ) -> io::Result<Option<Range<usize>>> {
+    fn read_direct(&self, target: &mut [u8], offset: u64) -> io::Result<Option<usize>> {
         let file = self.current();
-        file.read_direct(buffer, offset, length).or_else(|error| {
+        file.read_direct(target, offset).or_else(|error| {
             // What stands in for it is read the usual way.
             self.successor(&file).map_or(Err(error), |_| Ok(None))
         })
