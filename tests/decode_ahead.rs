@@ -189,10 +189,10 @@ fn as_much_is_decoded_ahead_as_was_read_and_as_there_is_room_for() {
     assert_eq!(ahead_after(32 << 20, 1), 0);
     assert_eq!(ahead_after(32 << 20, 2), 2 * step);
     assert_eq!(ahead_after(32 << 20, 5), 5 * step);
-    // Of the memory for chunks half, and of that a quarter to put the next ones.
-    assert_eq!(ahead_after(1 << 20, 20), 3 << 17);
+    // A quarter of the memory, and of that a quarter to put the next ones.
+    assert_eq!(ahead_after(1 << 20, 20), 3 << 18);
     // Too little for four chunks.
-    assert_eq!(ahead_after(6 << 14, 20), 0);
+    assert_eq!(ahead_after(3 << 14, 20), 0);
     assert_eq!(ahead_after(0, 20), 0);
 }
 

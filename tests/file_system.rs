@@ -243,7 +243,7 @@ fn read(fs: &PackFs, file: &Attributes, contents: &[u8]) {
             .read(file.ino, offset as u64, wanted, &mut scratch)
             .unwrap();
         let end = length.min(offset + wanted);
-        assert_eq!(bytes, &contents[offset.min(end)..end]);
+        assert_eq!(*bytes, contents[offset.min(end)..end]);
     }
 }
 

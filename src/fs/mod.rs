@@ -17,7 +17,7 @@ pub use attributes::Attributes;
 pub use listing::{DirEntry, DirSink};
 
 use crate::entry::Ino;
-use crate::read::{Image, Node};
+use crate::read::{FileBytes, Image, Node};
 use crate::{Error, ErrorKind, Result};
 use recent::Recent;
 use std::os::unix::ffi::OsStrExt;
@@ -137,16 +137,16 @@ impl PackFs {
     }
 
     /// Up to `length` bytes of a regular file from byte `offset` on; fewer only at its end. The
-    /// bytes lie in `scratch`, whatever it held before.
-    pub fn read<'s>(
-        &self,
+    /// bytes lie in `scratch`, whatever it held before, or in memory of the image.
+    pub fn read<'a>(
+        &'a self,
         ino: Ino,
         offset: u64,
         length: usize,
-        scratch: &'s mut Vec<u8>,
-    ) -> Result<&'s [u8]> {
+        scratch: &'a mut Vec<u8>,
+    ) -> Result<FileBytes<'a>> {
         self.image
-            .read_at(&self.node(ino)?, offset, length, scratch)
+            .read_lent(&self.node(ino)?, offset, length, scratch)
     }
 
     /// Whether any file of the image may have holes.

@@ -143,7 +143,7 @@ impl Filesystem for Adapter {
     ) {
         SCRATCH.with_borrow_mut(|scratch| {
             match self.answers.read(Ino(ino.0), offset, size, scratch) {
-                Ok(bytes) => reply.data(bytes),
+                Ok(bytes) => reply.data(&bytes),
                 Err(errno) => reply.error(errno),
             }
         });

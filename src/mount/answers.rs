@@ -13,7 +13,7 @@ use super::trace::Trace;
 use crate::Result;
 use crate::entry::Ino;
 use crate::fs::{Attributes, PackFs, Totals};
-use crate::read::Image;
+use crate::read::{FileBytes, Image};
 use fuser::{Errno, FopenFlags, InitFlags};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
@@ -110,14 +110,14 @@ impl Answers {
         }
     }
 
-    /// Up to `size` bytes of a file from `offset` on, which lie in `scratch`.
-    pub(super) fn read<'s>(
-        &self,
+    /// Up to `size` bytes of a file from `offset` on, which may lie in `scratch`.
+    pub(super) fn read<'a>(
+        &'a self,
         ino: Ino,
         offset: u64,
         size: u32,
-        scratch: &'s mut Vec<u8>,
-    ) -> Answer<&'s [u8]> {
+        scratch: &'a mut Vec<u8>,
+    ) -> Answer<FileBytes<'a>> {
         self.answer(Operation::Read, ino, move || {
             if let Some(trace) = &self.trace {
                 trace.read(&self.fs, ino);

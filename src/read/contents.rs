@@ -4,8 +4,10 @@ use super::codecs::Codecs;
 use super::cut::CutBlocks;
 use super::decode_ahead::Ahead;
 use super::decoded::DecodedChunks;
-use super::files::{LARGE, Part};
+use super::files::Part;
+use super::handed::{FileBytes, Handed};
 use super::node::{Extent, Node};
+use super::room::Room;
 use crate::format::checksum::crc;
 use crate::format::cut::largest_chunk;
 use crate::format::extent::{BLOCK_ROWS, CRC_BYTES, Chunk, Shape, TableBlock};
@@ -187,14 +189,51 @@ impl Contents {
         length: usize,
         scratch: &'s mut Vec<u8>,
     ) -> Result<&'s [u8]> {
+        match self.read_handed(node, offset, length, scratch)? {
+            Handed::InScratch(place) => scratch.get(place).ok_or_else(too_short),
+            Handed::InPiece(piece, skip, length) => {
+                scratch.resize(length, 0);
+                self.ahead.copy_out(piece, skip, scratch)?;
+                Ok(scratch)
+            }
+        }
+    }
+
+    /// As [`Self::read_at`], but what was read ahead is lent and not copied.
+    pub(super) fn read_lent<'a>(
+        &'a self,
+        node: &Node,
+        offset: u64,
+        length: usize,
+        scratch: &'a mut Vec<u8>,
+    ) -> Result<FileBytes<'a>> {
+        match self.read_handed(node, offset, length, scratch)? {
+            Handed::InScratch(place) => {
+                let bytes = scratch.get(place).ok_or_else(too_short)?;
+                Ok(FileBytes::own(bytes))
+            }
+            Handed::InPiece(piece, skip, length) => {
+                Ok(FileBytes::lent(piece, skip, length, &self.ahead))
+            }
+        }
+    }
+
+    fn read_handed(
+        &self,
+        node: &Node,
+        offset: u64,
+        length: usize,
+        scratch: &mut Vec<u8>,
+    ) -> Result<Handed> {
         let end = node.data_length().min(offset.saturating_add(length as u64));
         if offset >= end {
-            return Ok(&[]);
+            return Ok(Handed::InScratch(0..0));
         }
         if self.is_read_ahead(node, end - offset) {
             return self.read_pieces(node, offset..end, scratch);
         }
-        self.read_range(node, offset..end, scratch)
+        let place = self.read_somewhere(node, offset..end, scratch)?;
+        Ok(Handed::InScratch(place))
     }
 
     /// As [`Self::read_at`] of bytes that the data have, read now.
@@ -237,31 +276,29 @@ impl Contents {
                 return Ok(0..scratch.len());
             }
         }
-        let whole = if !source.shape.has_table() {
-            self.read_small(&source, !part, scratch)?;
-            0..scratch.len()
-        } else if let Some(place) = self.read_plain(&source, offset..end, scratch)? {
-            place
-        } else {
+        if source.shape.has_table() {
             self.read_chunks(&source, offset..end, scratch)?;
-            0..scratch.len()
-        };
-        let first = whole.start.saturating_add(in_memory(start));
+        } else {
+            self.read_small(&source, !part, scratch)?;
+        }
+        let first = in_memory(start);
         let place = first..first.saturating_add(in_memory(end - offset));
-        (place.end <= whole.end)
+        (place.end <= scratch.len())
             .then_some(place)
             .ok_or_else(too_short)
     }
 
-    /// Reads the whole chunks that cover `range` to somewhere in `scratch`, by one read, and says where. `None` if
-    /// they are not all neighbours and stored as they are, or if nobody reads ahead.
-    fn read_plain(
+    /// Reads the whole chunks that cover `range` to somewhere in `room`, by one read, and says where the range is. `None` if
+    /// they are not all neighbours and stored as they are. `is_in_order` says that they go on where other reads ended.
+    pub(super) fn read_plain(
         &self,
-        source: &Source<'_>,
-        range: Range<u64>,
-        scratch: &mut Vec<u8>,
+        node: &Node,
+        range: &Range<u64>,
+        room: &mut Room,
+        is_in_order: bool,
     ) -> Result<Option<Range<usize>>> {
-        if !self.ahead.is_served() || range.end - range.start < LARGE {
+        let source = &self.locate(node)?;
+        if !source.shape.has_table() || node.extent.cut.is_some() || node.extent.member.is_some() {
             return Ok(None);
         }
         let numbers = range.start >> self.chunk_shift..((range.end - 1) >> self.chunk_shift) + 1;
@@ -283,12 +320,13 @@ impl Contents {
             start: source.at + table.offset + stored_length(before) as u64,
         };
         let length = stored_length(chunks);
-        let place = source
-            .volume
-            .part
-            .read_large(scratch, group.start, length)?;
-        source.check_chunks(&group, scratch.get(place.clone()).unwrap_or(&[]))?;
-        Ok(Some(place))
+        let part = &source.volume.part;
+        let place = part.read_large(room, group.start, length, is_in_order)?;
+        source.check_chunks(&group, room.bytes(place.clone()).unwrap_or(&[]))?;
+        let skip = in_memory(range.start - (numbers.start << self.chunk_shift));
+        let first = place.start.saturating_add(skip);
+        let last = first.saturating_add(in_memory(range.end - range.start));
+        Ok((last <= place.end).then_some(first..last))
     }
 
     /// Whether the stored bytes of `range` are known to lie on the device rather than in memory, as far as their place

@@ -6,8 +6,10 @@
 
 use super::contents::{Contents, copy, too_short};
 use super::files::LARGE;
-use super::pieces::{Bytes, Found, Pieces, Task};
-use super::streams::Streams;
+use super::handed::Handed;
+use super::pieces::{Bytes, Found, Memory, Pieces, Task};
+use super::room::HUGE_PAGE;
+use super::streams::{Advice, Streams};
 use super::{Image, Node};
 use crate::Result;
 use crate::format::extent::Shape;
@@ -18,14 +20,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 
-/// Longest piece: the largest request of a mount.
+/// Longest piece that is decoded: the largest request of a mount.
 const LONGEST_PIECE: u64 = 1 << 20;
 
 /// Shortest piece, unless there is no room for it: the usual chunk.
 const SHORTEST_PIECE: u64 = 128 << 10;
 
-/// Most bytes that are decoded ahead of one reader.
-const WINDOW: u64 = 4 * LONGEST_PIECE;
+/// Most of the longest pieces that are decoded ahead of one reader.
+const PIECES_AHEAD: u64 = 4;
 
 /// Longest read that is served in pieces; the kernel's are much shorter.
 const LONGEST_READ: u64 = 64 << 20;
@@ -47,7 +49,8 @@ pub(super) struct Ahead {
     pieces: Pieces<Node>,
     streams: Streams,
     chunk_shift: u32,
-    /// Bytes of the longest piece, a multiple of the chunk; 0 if there is no room for four.
+    /// Bytes of the longest piece, a multiple of the chunk; 0 if there is no room for four. What is only read comes best by as
+    /// many as a huge page has.
     longest: u64,
     /// Threads that decode.
     threads: AtomicUsize,
@@ -57,7 +60,7 @@ impl Ahead {
     /// Up to `bytes` are decoded ahead, of contents in chunks of `1 << chunk_shift` bytes.
     pub(super) fn new(bytes: usize, chunk_shift: u32) -> Self {
         let chunk = 1 << chunk_shift;
-        let most = (bytes as u64 / 4).min(LONGEST_PIECE.max(chunk));
+        let most = (bytes as u64 / 4).min((HUGE_PAGE as u64).max(chunk));
         Self {
             pieces: Pieces::new(bytes),
             streams: Streams::default(),
@@ -67,41 +70,42 @@ impl Ahead {
         }
     }
 
-    /// The bytes of a piece from `skip` on: in the piece itself if nobody else needs it, else copied to `scratch`.
-    fn hand_out<'s>(
+    /// The bytes of a piece from `skip` on: in the piece itself, or in `scratch`, if that can have the memory of the piece.
+    fn hand_out(
         &self,
         bytes: Arc<Bytes>,
         skip: usize,
         length: usize,
-        scratch: &'s mut Vec<u8>,
-    ) -> Result<&'s [u8]> {
-        let place = match Arc::try_unwrap(bytes) {
-            Ok(bytes) => {
-                let place = bytes.part(skip, length);
-                self.pieces
-                    .give_back(std::mem::replace(scratch, bytes.buffer));
-                place
+        scratch: &mut Vec<u8>,
+    ) -> Result<Handed> {
+        let place = bytes.part(skip, length).ok_or_else(too_short)?;
+        // Memory of the other kind goes back to where it came from.
+        match Arc::try_unwrap(bytes) {
+            Ok(Bytes {
+                memory: Memory::Buffer(buffer),
+                ..
+            }) => {
+                let old = std::mem::replace(scratch, buffer);
+                self.pieces.give_back(Memory::Buffer(old));
+                Ok(Handed::InScratch(place))
             }
-            Err(bytes) => {
-                scratch.resize(length, 0);
-                self.copy_out(bytes, skip, scratch)?;
-                Some(0..length)
-            }
-        };
-        place
-            .and_then(|place| scratch.get(place))
-            .ok_or_else(too_short)
+            Ok(bytes) => Ok(Handed::InPiece(Arc::new(bytes), skip, length)),
+            Err(bytes) => Ok(Handed::InPiece(bytes, skip, length)),
+        }
     }
 
     /// Fills `target` with the bytes of a piece from `skip` on.
-    fn copy_out(&self, bytes: Arc<Bytes>, skip: usize, target: &mut [u8]) -> Result<()> {
-        let place = bytes.part(skip, target.len());
-        let part = place.and_then(|place| bytes.buffer.get(place));
-        target.copy_from_slice(part.ok_or_else(too_short)?);
-        if let Ok(bytes) = Arc::try_unwrap(bytes) {
-            self.pieces.give_back(bytes.buffer);
-        }
+    pub(super) fn copy_out(&self, bytes: Arc<Bytes>, skip: usize, target: &mut [u8]) -> Result<()> {
+        target.copy_from_slice(bytes.get(skip, target.len()).ok_or_else(too_short)?);
+        self.give_back(bytes);
         Ok(())
+    }
+
+    /// Takes the memory of a piece that nobody else needs.
+    pub(super) fn give_back(&self, bytes: Arc<Bytes>) {
+        if let Ok(bytes) = Arc::try_unwrap(bytes) {
+            self.pieces.give_back(bytes.memory);
+        }
     }
 
     /// Whether there are threads that decode ahead.
@@ -109,26 +113,58 @@ impl Ahead {
         self.threads.load(Ordering::Relaxed) > 0
     }
 
-    /// Notes that `range` of `node` is read. Gives what will be wanted next, no more than was read so far, and the
-    /// length of the pieces to decode it in.
-    fn next(&self, node: &Node, range: &Range<u64>) -> Option<(Range<u64>, u64)> {
+    /// Notes that `range` of `node` is read.
+    fn note(&self, node: &Node, range: &Range<u64>) -> Advice {
         // Each file has a place of its own among all numbers; should two come close, too much is decoded once.
         let base = node.extent.position.wrapping_mul(SCATTER) >> 1;
         let place = base.saturating_add(range.start)..base.saturating_add(range.end);
         let advice = self.streams.note(&place);
+        Advice {
+            next: advice.next.saturating_sub(base),
+            ..advice
+        }
+    }
+
+    /// What will be wanted next after a read of `range` of `node`, no more than was read so far, and the length of the
+    /// pieces to decode it in.
+    fn next(
+        &self,
+        node: &Node,
+        range: &Range<u64>,
+        advice: &Advice,
+        is_coded: bool,
+    ) -> Option<(Range<u64>, u64)> {
         // Whole chunks, of which the next read wants as many as this one.
         let chunk = 1 << self.chunk_shift;
+        let most = if is_coded {
+            self.longest.min(LONGEST_PIECE.max(chunk))
+        } else {
+            self.longest
+        };
         let step = (range.end - range.start).max(SHORTEST_PIECE);
-        let step = step.next_multiple_of(chunk).min(self.longest);
+        let step = step.next_multiple_of(chunk).min(most);
         if !advice.follows || advice.length < 2 * step {
             return None;
         }
-        let next = advice.next.saturating_sub(base);
-        let end = next.saturating_add(advice.length.min(WINDOW));
-        let end = (end - end % chunk).min(node.data_length());
-        let step = (range.end - range.start).min(self.longest);
+        let next = advice.next;
+        let step = (range.end - range.start).min(most);
         let step = (step - step % chunk).max(chunk);
-        Some((next.next_multiple_of(chunk)..end, step))
+        if is_coded {
+            let end = next.saturating_add(advice.length.min(PIECES_AHEAD * LONGEST_PIECE));
+            let end = (end - end % chunk).min(node.data_length());
+            return Some((next.next_multiple_of(chunk)..end, step));
+        }
+        // For several reads each, if as much was read before. They end at the same places whichever read this is.
+        let several = (most / step).min(advice.length / (2 * step)).max(1);
+        let length = several * step;
+        let origin = range.start % step;
+        let origin = origin - origin % chunk;
+        let end_of_whole = |at: u64| at.saturating_sub(origin) / length * length + origin;
+        let end = match next.saturating_add(advice.length.min(PIECES_AHEAD * length)) {
+            end if end < node.data_length() => end_of_whole(end),
+            _ => node.data_length(),
+        };
+        Some((end_of_whole(next.saturating_add(length - 1))..end, length))
     }
 }
 
@@ -159,42 +195,77 @@ impl Contents {
         volumes.any(|volume| volume.part.is_kept_by_readers())
     }
 
-    /// Notes a read of `range`, and has decoded what will be wanted next.
-    fn plan(&self, node: &Node, range: &Range<u64>) {
-        let Some((next, step)) = self.ahead().next(node, range) else {
-            return;
-        };
-        // What is in the page cache already is not decoded, only copied, and to hand it over costs as much.
-        if self.is_coded(node) || self.is_cold(node, &next) {
-            self.ahead().pieces.plan(node, next, step);
+    /// Notes a read of `range`, and has decoded what will be wanted next. Says whether it goes on where another one ended.
+    fn plan(&self, node: &Node, range: &Range<u64>) -> bool {
+        let ahead = self.ahead();
+        let is_coded = self.is_coded(node);
+        let advice = ahead.note(node, range);
+        if let Some((next, step)) = ahead.next(node, range, &advice, is_coded) {
+            // What is in the page cache already is not decoded, only copied, and to hand it over costs as much.
+            if is_coded || self.is_cold(node, &next) {
+                ahead.pieces.plan(node, next, step);
+            }
         }
+        advice.follows
     }
 
-    /// As [`Contents::read_range`], with what was decoded ahead, and decoding more if reads follow each other.
-    pub(super) fn read_pieces<'s>(
+    /// As [`Contents::read_somewhere`], with what was decoded ahead, and decoding more if reads follow each other.
+    pub(super) fn read_pieces(
         &self,
         node: &Node,
         range: Range<u64>,
-        scratch: &'s mut Vec<u8>,
-    ) -> Result<&'s [u8]> {
+        scratch: &mut Vec<u8>,
+    ) -> Result<Handed> {
         let ahead = self.ahead();
         let mut parts = ahead.pieces.take(node, range.clone());
-        self.plan(node, &range);
+        let is_in_order = self.plan(node, &range);
+        let length = in_memory(&range);
         if parts.len() > 1 {
             // All of it is filled, so what is in there now does not matter.
-            scratch.resize(in_memory(&range), 0);
+            scratch.resize(length, 0);
             self.join_parts(node, parts, scratch)?;
-            return Ok(scratch);
+            return Ok(Handed::InScratch(0..length));
         }
         let found = match parts.pop() {
             Some((part, Found::Decoding)) => ahead.pieces.wait_for(node, &part),
             Some((_, found)) => found,
             None => Found::Nothing,
         };
-        match found {
-            Found::Ready(bytes, skip) => ahead.hand_out(bytes, skip, in_memory(&range), scratch),
-            Found::Decoding | Found::Nothing => self.read_range(node, range, scratch),
+        if let Found::Ready(bytes, skip) = found {
+            return ahead.hand_out(bytes, skip, length, scratch);
         }
+        match self.read_to_room(node, &range, is_in_order)? {
+            Some(bytes) => Ok(Handed::InPiece(Arc::new(bytes), 0, length)),
+            None => Ok(Handed::InScratch(
+                self.read_somewhere(node, range, scratch)?,
+            )),
+        }
+    }
+
+    /// Reads chunks that are stored as they are in a way that a device likes. `None` if they are not so, or few.
+    fn read_to_room(
+        &self,
+        node: &Node,
+        range: &Range<u64>,
+        is_in_order: bool,
+    ) -> Result<Option<Bytes>> {
+        let ahead = self.ahead();
+        if range.end - range.start < LARGE || self.is_coded(node) || ahead.longest == 0 {
+            return Ok(None);
+        }
+        // With as many chunks as the range touches.
+        let around = in_memory(range).saturating_add(2 << self.chunk_shift());
+        let longest = usize::try_from(ahead.longest).unwrap_or(usize::MAX);
+        let Some(mut room) = ahead.pieces.room(around.max(longest)) else {
+            return Ok(None);
+        };
+        let place = self.read_plain(node, range, &mut room, is_in_order)?;
+        let memory = Memory::Room(room);
+        let Some(place) = place else {
+            ahead.pieces.give_back(memory);
+            return Ok(None);
+        };
+        Ok(Some(Bytes { memory, place }))
     }
 
     /// Fills `target` with parts that follow each other.
@@ -230,28 +301,29 @@ impl Contents {
         REST.with_borrow_mut(|rest| copy(target, self.read_range(node, range.clone(), rest)?))
     }
 
-    /// Decodes a piece into its buffer; `None` if it does not decode.
-    fn decode_piece(&self, file: &Node, range: &Range<u64>, mut buffer: Vec<u8>) -> Option<Bytes> {
+    /// Decodes a piece; `None` if it does not decode.
+    fn decode_piece(&self, file: &Node, range: &Range<u64>) -> Option<Bytes> {
+        if let Some(bytes) = self.read_to_room(file, range, true).ok()? {
+            return Some(bytes);
+        }
+        let mut buffer = self.ahead().pieces.buffer();
         let place = self.read_somewhere(file, range.clone(), &mut buffer).ok()?;
-        (place.len() == in_memory(range)).then_some(Bytes { buffer, place })
+        let memory = Memory::Buffer(buffer);
+        (place.len() == in_memory(range)).then_some(Bytes { memory, place })
     }
 
     /// Decodes what is planned until it is over.
     fn decode_ahead(&self, is_over: &AtomicBool) {
         let pieces = &self.ahead().pieces;
         while let Some(task) = pieces.next(|| is_over.load(Ordering::Relaxed)) {
-            let Task {
-                file,
-                range,
-                buffer,
-            } = task;
+            let Task { file, range } = task;
             let mut begun = Begun {
                 pieces,
                 file: &file,
                 range: &range,
                 bytes: None,
             };
-            begun.bytes = self.decode_piece(&file, &range, buffer);
+            begun.bytes = self.decode_piece(&file, &range);
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The files of an image as positions to read from, and the counters of what was read.
 
+use super::direct;
 use super::open::Keeping;
 use super::reopening::Reopening;
+use super::room::Room;
 use super::streams::Streams;
 use crate::{Error, Result};
 use std::fs::File;
@@ -40,14 +42,9 @@ pub trait ReadAt: Send + Sync {
         false
     }
 
-    /// Reads `length` bytes from `offset` on past the page cache to somewhere in `buffer`, and says where. `None` if that
-    /// is not possible: then they are still to be read.
-    fn read_direct(
-        &self,
-        _buffer: &mut Vec<u8>,
-        _offset: u64,
-        _length: usize,
-    ) -> io::Result<Option<Range<usize>>> {
+    /// Reads past the page cache to `target`, and says how many bytes came, less only at the end. Offset, memory and its
+    /// length are multiples of 4096. `None` if that is not possible: then they are still to be read.
+    fn read_direct(&self, _target: &mut [u8], _offset: u64) -> io::Result<Option<usize>> {
         Ok(None)
     }
 
@@ -113,13 +110,8 @@ impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
         (**self).read_for_at(buffer, offset, purpose)
     }
 
-    fn read_direct(
-        &self,
-        buffer: &mut Vec<u8>,
-        offset: u64,
-        length: usize,
-    ) -> io::Result<Option<Range<usize>>> {
-        (**self).read_direct(buffer, offset, length)
+    fn read_direct(&self, target: &mut [u8], offset: u64) -> io::Result<Option<usize>> {
+        (**self).read_direct(target, offset)
     }
 
     fn is_cold(&self, offset: u64, length: u64) -> bool {
@@ -257,26 +249,45 @@ impl Part {
         })
     }
 
-    /// Reads to somewhere in `buffer`, and says where: past the page cache if it is much, cold, read in order and kept
-    /// by its reader.
+    /// Reads to somewhere in `room`, and says where, counted from where it is aligned: past the page cache if it is cold,
+    /// read in order and kept by its reader. `is_in_order` says that it is in order, though other reads may have overtaken it.
     pub(super) fn read_large(
         &self,
-        buffer: &mut Vec<u8>,
+        room: &mut Room,
         offset: u64,
         length: usize,
+        is_in_order: bool,
     ) -> Result<Range<usize>> {
-        self.access(offset, length as u64, false, |at, purpose| {
-            let is_large = purpose.in_order && purpose.once;
+        self.access(offset, length as u64, is_in_order, |at, purpose| {
+            let is_large = purpose.once && (is_in_order || purpose.in_order);
             if is_large && self.bytes.is_cold(at, length as u64) {
-                if let Some(place) = self.bytes.read_direct(buffer, at, length)? {
+                if let Some(place) = self.read_pages(room, at, length)? {
                     return Ok(place);
                 }
             }
-            buffer.resize(length.max(buffer.len()), 0);
-            let target = buffer.get_mut(..length).unwrap_or(&mut []);
+            let target = room.target(length).ok_or(io::ErrorKind::OutOfMemory)?;
             self.bytes.read_for_at(target, at, purpose)?;
             Ok(0..length)
         })
+    }
+
+    /// Reads the pages that bytes lie in past the page cache. `None` if that is not possible, or they are not all there.
+    fn read_pages(
+        &self,
+        room: &mut Room,
+        at: u64,
+        length: usize,
+    ) -> io::Result<Option<Range<usize>>> {
+        let pages = direct::pages(at, length);
+        let Some((start, all, skip)) = pages else {
+            return Ok(None);
+        };
+        let Some(target) = room.target(all) else {
+            return Ok(None);
+        };
+        let end = skip + length;
+        let count = self.bytes.read_direct(target, start)?;
+        Ok(count.filter(|&count| count >= end).map(|_| skip..end))
     }
 
     /// Whether what is read shall not stay in memory here.

@@ -13,6 +13,7 @@ mod decode_ahead;
 mod decoded;
 mod direct;
 mod files;
+mod handed;
 mod handle;
 mod holes;
 mod listing;
@@ -25,6 +26,7 @@ mod path_digest;
 mod pieces;
 mod remains;
 mod reopening;
+mod room;
 mod streams;
 mod tree;
 mod upper;
@@ -35,6 +37,7 @@ pub use codecs::CodecInfo;
 pub use cut::ChunkCounts;
 pub use decode_ahead::Decoders;
 pub use files::{Purpose, ReadAt};
+pub use handed::FileBytes;
 pub use listing::{Listed, WalkVisit};
 pub use node::{Children, Extent, Node};
 pub(crate) use open::open_repaired;
@@ -449,6 +452,21 @@ impl Image {
             Kind::Directory => Err(Error::new(ErrorKind::IsADirectory, "is a directory")),
             _ => Err(Error::new(ErrorKind::InvalidInput, "not a regular file")),
         }
+    }
+
+    /// As [`Self::read_at`], but the bytes may also lie in memory of the image, so that what it has read ahead is not copied.
+    pub fn read_lent<'a>(
+        &'a self,
+        node: &Node,
+        offset: u64,
+        length: usize,
+        scratch: &'a mut Vec<u8>,
+    ) -> Result<FileBytes<'a>> {
+        if node.kind() == Kind::File && node.hole_bytes == 0 {
+            return self.contents.read_lent(node, offset, length, scratch);
+        }
+        self.read_at(node, offset, length, scratch)
+            .map(FileBytes::own)
     }
 
     /// The target of the symbolic link `node`.

@@ -260,13 +260,13 @@ struct Index {
 
 impl Index {
     /// The image. Of `cache_bytes`, decoded chunks get an eighth where contents are compressed or cut by content, what is
-    /// read ahead gets one there and where readers keep what they read, pages the rest.
+    /// read ahead gets a quarter there and where readers keep what they read, pages the rest.
     fn into_image(self, part: Part, volumes: Vec<Volume>, cache_bytes: usize) -> Image {
         let part = Arc::new(part);
         let is_decoded = self.header.is_compressed() || self.header.is_cut();
         let is_ahead = is_decoded || volumes.iter().any(|v| v.part.is_kept_by_readers());
-        let share = |has_some: bool| if has_some { cache_bytes / 8 } else { 0 };
-        let (chunk_bytes, ahead_bytes) = (share(is_decoded), share(is_ahead));
+        let share = |has_some: bool, part: usize| if has_some { cache_bytes / part } else { 0 };
+        let (chunk_bytes, ahead_bytes) = (share(is_decoded, 8), share(is_ahead, 4));
         let codecs = Codecs::new(Arc::clone(&part), &self.header, self.codecs);
         let contents = Contents::new(volumes, &self.header, codecs, chunk_bytes, ahead_bytes);
         let page_bytes = cache_bytes - chunk_bytes - ahead_bytes;

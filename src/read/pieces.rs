@@ -3,7 +3,7 @@
 //!
 //! Whoever wants a piece that nobody has begun takes it back and reads it himself, so no read waits for a queue.
 
-use super::direct::EXCESS;
+use super::room::Room;
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,23 +22,49 @@ const SPARE_SHARE: usize = 4;
 pub(super) struct Task<N> {
     pub(super) file: N,
     pub(super) range: Range<u64>,
-    /// Somewhere to put it; what is in there means nothing.
-    pub(super) buffer: Vec<u8>,
 }
 
-/// The bytes of a piece, somewhere in a buffer.
+/// Memory of pieces. What is in there before means nothing.
+#[derive(Debug)]
+pub(super) enum Memory {
+    /// For what is decoded.
+    Buffer(Vec<u8>),
+    /// For what a device reads.
+    Room(Room),
+}
+
+impl Memory {
+    /// Bytes that it has room for.
+    fn capacity(&self) -> usize {
+        match self {
+            Self::Buffer(buffer) => buffer.capacity(),
+            Self::Room(room) => room.capacity(),
+        }
+    }
+}
+
+/// The bytes of a piece, somewhere in its memory.
 #[derive(Debug)]
 pub(super) struct Bytes {
-    pub(super) buffer: Vec<u8>,
+    pub(super) memory: Memory,
     pub(super) place: Range<usize>,
 }
 
 impl Bytes {
-    /// Where `length` bytes of the piece from `skip` on are in the buffer; `None` if it has fewer.
+    /// Where `length` bytes of the piece from `skip` on are in the memory; `None` if it has fewer.
     pub(super) fn part(&self, skip: usize, length: usize) -> Option<Range<usize>> {
         let start = self.place.start.checked_add(skip)?;
         let end = start.checked_add(length)?;
-        (end <= self.place.end && end <= self.buffer.len()).then_some(start..end)
+        (end <= self.place.end).then_some(start..end)
+    }
+
+    /// `length` bytes of the piece from `skip` on; `None` if it has fewer.
+    pub(super) fn get(&self, skip: usize, length: usize) -> Option<&[u8]> {
+        let part = self.part(skip, length)?;
+        match &self.memory {
+            Memory::Buffer(buffer) => buffer.get(part),
+            Memory::Room(room) => room.bytes(part),
+        }
     }
 }
 
@@ -75,7 +101,7 @@ struct Slot<N> {
 struct State<N> {
     /// In the order in which they were planned; those of one file do not overlap.
     slots: Vec<Slot<N>>,
-    spare: Vec<Vec<u8>>,
+    spare: Vec<Memory>,
 }
 
 /// The pieces of all files.
@@ -184,18 +210,41 @@ impl<N: Clone + PartialEq> Pieces<N> {
     }
 
     /// Takes memory for the next pieces.
-    pub(super) fn give_back(&self, buffer: Vec<u8>) {
+    pub(super) fn give_back(&self, memory: Memory) {
         let mut state = self.lock();
         let has_memory = |slot: &&Slot<N>| matches!(slot.stage, Stage::Decoding | Stage::Ready(_));
         let slots = state.slots.iter().filter(has_memory);
         let used: u64 = slots.map(|slot| slot.range.end - slot.range.start).sum();
-        let capacity = |buffer: &Vec<u8>| buffer.capacity().saturating_sub(EXCESS);
-        let kept: usize = state.spare.iter().map(capacity).sum();
+        let kept: usize = state.spare.iter().map(Memory::capacity).sum();
         let used = usize::try_from(used).unwrap_or(usize::MAX);
-        let all = used.saturating_add(kept).saturating_add(capacity(&buffer));
+        let capacity = memory.capacity();
+        let all = used.saturating_add(kept).saturating_add(capacity);
         let is_few = state.spare.len() < MOST_PIECES;
-        if buffer.capacity() > 0 && is_few && all <= self.most_memory {
-            state.spare.push(buffer);
+        if capacity > 0 && is_few && all <= self.most_memory {
+            state.spare.push(memory);
+        }
+    }
+
+    /// A buffer, perhaps one that was given back.
+    pub(super) fn buffer(&self) -> Vec<u8> {
+        let mut state = self.lock();
+        let is_buffer = |memory: &Memory| matches!(memory, Memory::Buffer(_));
+        let index = state.spare.iter().position(is_buffer);
+        match index.map(|index| state.spare.swap_remove(index)) {
+            Some(Memory::Buffer(buffer)) => buffer,
+            _ => Vec::new(),
+        }
+    }
+
+    /// Room for `bytes`, perhaps some that was given back. `None` if the system has none.
+    pub(super) fn room(&self, bytes: usize) -> Option<Room> {
+        let mut state = self.lock();
+        let is_room =
+            |memory: &Memory| matches!(memory, Memory::Room(room) if room.capacity() >= bytes);
+        let index = state.spare.iter().position(is_room);
+        match index.map(|index| state.spare.swap_remove(index)) {
+            Some(Memory::Room(room)) => Some(room),
+            _ => Room::new(bytes).ok(),
         }
     }
 
@@ -297,7 +346,6 @@ impl<N: Clone + PartialEq> State<N> {
         Some(Task {
             file: slot.file.clone(),
             range: slot.range.clone(),
-            buffer: self.spare.pop().unwrap_or_default(),
         })
     }
 }
@@ -323,7 +371,7 @@ mod tests {
         let buffer = [vec![!byte], vec![byte; length]].concat();
         Bytes {
             place: 1..buffer.len(),
-            buffer,
+            memory: Memory::Buffer(buffer),
         }
     }
 
@@ -345,7 +393,7 @@ mod tests {
     fn taken(pieces: &Pieces<u8>, file: u8, range: Range<u64>) -> Vec<Option<(u8, usize)>> {
         let parts = pieces.take(&file, range);
         let parts = parts.into_iter().map(|(_, found)| match found {
-            Found::Ready(bytes, skip) => Some((bytes.buffer[bytes.place.start], skip)),
+            Found::Ready(bytes, skip) => Some((bytes.get(0, 1).unwrap()[0], skip)),
             _ => None,
         });
         parts.collect()
@@ -468,17 +516,26 @@ mod tests {
     #[test]
     fn memory_is_used_again() {
         let pieces = pieces(51);
+        let heap = |bytes: usize| Memory::Buffer(vec![1; bytes]);
         let buffer = vec![1, 2, 3];
         let at = buffer.as_ptr();
-        pieces.give_back(buffer);
-        pieces.give_back(vec![0; 69 + EXCESS]);
+        pieces.give_back(Memory::Buffer(buffer));
+        pieces.give_back(heap(66));
         assert_eq!(pieces.lock().spare.len(), 1);
+        assert_eq!(pieces.room(60).unwrap().capacity(), 60);
         pieces.plan(&0, 0..10, 10);
-        assert_eq!(pieces.next(|| false).unwrap().buffer.as_ptr(), at);
+        pieces.next(|| false).unwrap();
+        let buffer = pieces.buffer();
+        assert_eq!(buffer.as_ptr(), at);
+        assert_eq!(pieces.buffer().capacity(), 0);
         // What is being decoded has its memory already.
-        pieces.give_back(vec![0; 59 + EXCESS]);
+        pieces.give_back(heap(59));
         assert_eq!(pieces.lock().spare.len(), 0);
-        pieces.give_back(vec![0; 58 + EXCESS]);
+        pieces.give_back(heap(8));
+        pieces.give_back(Memory::Room(Room::new(50).unwrap()));
+        assert_eq!(pieces.lock().spare.len(), 2);
+        assert_eq!(pieces.room(51).unwrap().capacity(), 51);
+        assert_eq!(pieces.room(40).unwrap().capacity(), 50);
         assert_eq!(pieces.lock().spare.len(), 1);
     }
 }

@@ -98,7 +98,7 @@ fn fill(
             let room = u32::try_from(payload.len()).unwrap_or(u32::MAX);
             let size = request.own_u32(READ_SIZE).min(room);
             let bytes = answers.read(ino, request.own_u64(READ_OFFSET), size, scratch)?;
-            Ok(filled(payload, |output| output.bytes(bytes)))
+            Ok(filled(payload, |output| output.bytes(&bytes)))
         }
         Opcode::Readdir | Opcode::Readdirplus => {
             let with_attributes = opcode == Opcode::Readdirplus;
