@@ -477,7 +477,8 @@ fn small_files_in_shared_frames_read_alike() {
             fs::hard_link(&name, source.path().join(format!("{number} again"))).unwrap();
         }
     }
-    let packed = Packed::with(python, source.path(), 1, &["--compress", "zstd:5"]);
+    let alone = ["--compress", "zstd:5", "--small-frames", "none"];
+    let packed = Packed::with(python, source.path(), 1, &alone);
     packed.compare();
     let info = String::from_utf8(packed.dgfs("info", &[])).unwrap();
     assert!(info.contains("frames"), "{info}");
@@ -517,7 +518,8 @@ fn dictionaries_read_alike() {
         );
         fs::write(source.path().join(format!("{number}.conf")), text).unwrap();
     }
-    let packed = Packed::with(python, source.path(), 1, &["--compress", "zstd:5"]);
+    let alone = ["--compress", "zstd:5", "--small-frames", "none"];
+    let packed = Packed::with(python, source.path(), 1, &alone);
     packed.compare();
     let info = String::from_utf8(packed.dgfs("info", &[])).unwrap();
     assert!(info.contains("dictionary"), "{info}");

@@ -41,7 +41,8 @@ pub(super) fn prepare(
         DictionarySize::Auto | DictionarySize::None => None,
     };
     let begun = Instant::now();
-    let dictionaries = reservoir.map(|chosen| Dictionaries::train(chosen, from, level, size));
+    let train = |chosen| Dictionaries::train(chosen, from, level, size, options.small_frames);
+    let dictionaries = reservoir.map(train);
     let dictionaries = dictionaries.unwrap_or_default();
     log::debug!(
         "trained {} dictionaries in {:.2} s",

@@ -23,6 +23,7 @@ pub(super) struct Sample {
     pub(super) parent: Vec<u8>,
     pub(super) name: Vec<u8>,
     pub(super) content: Content,
+    pub(super) size: u64,
     /// Bytes to read from its beginning.
     pub(super) length: usize,
 }
@@ -92,6 +93,7 @@ impl Reservoir {
                 parent: record.parent.clone(),
                 name: record.name.clone(),
                 content: record.content,
+                size: record.size,
                 length: usize::try_from(length).unwrap_or(usize::MAX),
             },
         });

@@ -8,7 +8,8 @@
 use std::ffi::c_uint;
 
 use zstd_safe::zstd_sys::{
-    ZDICT_fastCover_params_t, ZDICT_isError, ZDICT_params_t, ZDICT_trainFromBuffer_fastCover,
+    ZDICT_fastCover_params_t, ZDICT_getDictHeaderSize, ZDICT_isError, ZDICT_params_t,
+    ZDICT_trainFromBuffer_fastCover,
 };
 
 /// Bytes of the segments that a dictionary is put together from. On a part of the Linux source, 400 to 3000 differ by less
@@ -79,6 +80,16 @@ pub(crate) fn train(
     }
     dictionary.truncate(written);
     Some(dictionary)
+}
+
+/// Length of the tables that a trained dictionary begins with; its contents follow. `None` if it does not begin so.
+pub(crate) fn header_length(dictionary: &[u8]) -> Option<usize> {
+    // SAFETY: reads the bytes of `dictionary` and no others; looks at the number that it returned.
+    let length = unsafe {
+        let length = ZDICT_getDictHeaderSize(dictionary.as_ptr().cast(), dictionary.len());
+        (ZDICT_isError(length) == 0).then_some(length)?
+    };
+    (length < dictionary.len()).then_some(length)
 }
 
 #[cfg(test)]

@@ -349,11 +349,11 @@ impl<T> Batch<T> {
             *outcome = match read {
                 Ok((length, changed)) => {
                     let name = self.entries.get(number).map(|entry| E::work(entry).name());
-                    let codec = compressor
-                        .codec_of(name.unwrap_or(&[]), self.storage.contents(start, length));
+                    let name = name.unwrap_or(&[]);
+                    let codec = compressor.codec_of(name, self.storage.contents(start, length));
                     let storage = &mut self.storage;
                     let cut = storage.read_cut(start, length, codec, compressor);
-                    let later = || storage.read_later(number, start, length, codec);
+                    let later = || storage.read_later((number, name), start, length, codec);
                     let read = match cut.or_else(later) {
                         Some(read) => read,
                         None => storage.read_whole(start, length, codec, compressor),

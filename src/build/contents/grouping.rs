@@ -25,6 +25,9 @@ const EXPECTED: usize = 5;
 /// would be made again, which alone can tell how much data they hold.
 const HOPE: usize = 32;
 
+/// Candidates before a file among which twins of it are looked for: what is called nearly the same lies close.
+const LOOKED_BACK: usize = 4;
+
 /// A small file that may go into a group.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Candidate {
@@ -35,6 +38,8 @@ pub(super) struct Candidate {
     pub(super) length: usize,
     pub(super) codec: u32,
     pub(super) digest: Option<Digest>,
+    /// By [`stem`].
+    pub(super) stem: Option<u32>,
 }
 
 /// Files that share a frame, two at least.
@@ -98,9 +103,10 @@ impl Grouping<'_> {
     /// The groups of `candidates`, by the place of their first file. A file that is there twice is in one at most.
     pub(super) fn groups(
         &mut self,
-        candidates: Vec<Candidate>,
+        mut candidates: Vec<Candidate>,
         compressor: &mut Compressor<'_>,
     ) -> Vec<Group> {
+        unite_twins(&mut candidates);
         let mut seen = HashSet::new();
         let mut classes: BTreeMap<u32, Vec<Candidate>> = BTreeMap::new();
         for candidate in candidates {
@@ -183,6 +189,38 @@ impl Grouping<'_> {
     }
 }
 
+/// What stands for the name of a file without its extension; nothing if it has none.
+pub(super) fn stem(name: &[u8]) -> Option<u32> {
+    let dot = name.iter().rposition(|&byte| byte == b'.');
+    dot.filter(|&at| at > 0)
+        .and_then(|at| name.get(..at))
+        .map(crc)
+}
+
+/// Gives twins one codec, so that they come into one frame: files next to each other that are called the same but for the
+/// extension, and have nearly one length, are mostly versions of one text. Classes are numbered from the largest on; the
+/// codec is that of the larger one, and not the first, which has no dictionary.
+fn unite_twins(candidates: &mut [Candidate]) {
+    for at in 1..candidates.len() {
+        let (before, rest) = candidates.split_at_mut(at);
+        let Some(file) = rest.first_mut().filter(|file| file.stem.is_some()) else {
+            continue;
+        };
+        for other in before.iter_mut().rev().take(LOOKED_BACK) {
+            let (short, long) = (file.length.min(other.length), file.length.max(other.length));
+            if other.stem == file.stem && other.codec != file.codec && 4 * short >= 3 * long {
+                let codec = file.codec.min(other.codec);
+                let codec = if codec == 0 {
+                    file.codec.max(other.codec)
+                } else {
+                    codec
+                };
+                (file.codec, other.codec) = (codec, codec);
+            }
+        }
+    }
+}
+
 /// How many of `files` have `most` bytes together.
 fn count(files: &[Candidate], most: usize) -> usize {
     let mut sum = 0;
@@ -205,4 +243,45 @@ pub(super) fn gather(bytes: &[u8], files: &[Candidate]) -> Vec<u8> {
 /// Whether a frame can be shared.
 pub(super) fn fits(frame: &[u8]) -> bool {
     frame.len() <= LONGEST
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_one_text_get_one_codec() {
+        let united = |files: &[(&str, usize, u32)]| {
+            let candidate = |&(name, length, codec): &(&str, usize, u32)| Candidate {
+                number: 0,
+                start: 0,
+                length,
+                codec,
+                digest: None,
+                stem: stem(name.as_bytes()),
+            };
+            let mut candidates: Vec<_> = files.iter().map(candidate).collect();
+            unite_twins(&mut candidates);
+            candidates.iter().map(|file| file.codec).collect::<Vec<_>>()
+        };
+        let module = [
+            ("a.cjs", 1000, 0),
+            ("a.d.mts", 300, 5),
+            ("a.d.ts", 310, 3),
+            ("a.js", 990, 2),
+            ("a.js.map", 999, 7),
+            ("a.mjs", 1010, 4),
+        ];
+        assert_eq!(united(&module), [2, 3, 3, 2, 7, 2]);
+        let unlike = [
+            ("a.c", 1000, 1),
+            ("a.h", 500, 2),
+            ("b.h", 1000, 2),
+            ("c", 1000, 3),
+            ("d", 1000, 4),
+            (".e", 1000, 1),
+            (".f", 1000, 2),
+        ];
+        assert_eq!(united(&unlike), unlike.map(|(.., codec)| codec));
+    }
 }

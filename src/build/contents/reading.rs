@@ -14,7 +14,7 @@ use super::claims::Claims;
 use super::compress::{Codecs, Compressor};
 use super::cutting::{CutPiece, Cutting};
 use super::digest::{ChunkDigests, Digest};
-use super::grouping::{Candidate, Group, Grouping};
+use super::grouping::{Candidate, Group, Grouping, stem};
 use super::lengths::Lengths;
 use super::source::OpenFile;
 use crate::build::volumes::StoredChunk;
@@ -248,11 +248,11 @@ impl Storage {
         first..self.chunks.len()
     }
 
-    /// Notes `length` bytes that were put at `start`, the contents of file `number` of the batch, if they are to share a
-    /// frame with others: they are compressed by [`Self::group`].
+    /// Notes `length` bytes that were put at `start`, the contents of file `number` of the batch, which is called `name`,
+    /// if they are to share a frame with others: they are compressed by [`Self::group`].
     pub(super) fn read_later(
         &mut self,
-        number: usize,
+        (number, name): (usize, &[u8]),
         start: usize,
         length: usize,
         codec: u32,
@@ -268,6 +268,7 @@ impl Storage {
             length,
             codec,
             digest,
+            stem: stem(name),
         });
         Some(Read {
             codec,
