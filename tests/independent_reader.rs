@@ -477,8 +477,7 @@ fn small_files_in_shared_frames_read_alike() {
             fs::hard_link(&name, source.path().join(format!("{number} again"))).unwrap();
         }
     }
-    let alone = ["--compress", "zstd:5", "--small-frames", "none"];
-    let packed = Packed::with(python, source.path(), 1, &alone);
+    let packed = Packed::with(python, source.path(), 1, &["--compress", "zstd:5"]);
     packed.compare();
     let info = String::from_utf8(packed.dgfs("info", &[])).unwrap();
     assert!(info.contains("frames"), "{info}");
