@@ -142,6 +142,8 @@ fn an_index_that_is_cut_off_fails_behind_the_cut_and_recovers() {
     // What was found before stays known to the kernel.
     let known = name(39, 99);
     let open = File::open(scene.mount_point().join(&known)).unwrap();
+    // A dictionary lies in the index, and stays in memory once a file needed it.
+    fs::read(scene.mount_point().join(name(38, 98))).unwrap();
     let whole = fs::read(scene.image()).unwrap();
     let index = File::options().write(true).open(scene.image()).unwrap();
     // The header is left; of the pages, the server remembers one or two.
