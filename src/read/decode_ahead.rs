@@ -253,8 +253,10 @@ impl Contents {
         if range.end - range.start < LARGE || self.is_coded(node) || ahead.longest == 0 {
             return Ok(None);
         }
-        // With as many chunks as the range touches.
-        let around = in_memory(range).saturating_add(2 << self.chunk_shift());
+        // As many chunks as the range touches; of one size, if they are not more than usual, so that they are used again.
+        let chunk = 1 << self.chunk_shift();
+        let start = range.start - range.start % chunk;
+        let around = in_memory(&(start..range.end.next_multiple_of(chunk)));
         let longest = usize::try_from(ahead.longest).unwrap_or(usize::MAX);
         let Some(mut room) = ahead.pieces.room(around.max(longest)) else {
             return Ok(None);

@@ -14,7 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Most pieces: a search looks at all of them.
 const MOST_PIECES: usize = 128;
 
-/// The share of the room that is kept free of pieces, for memory that the next ones are put in, as its inverse.
+/// The share of the room that is kept free of pieces, for memory that the next ones are put in, as its inverse. As much more
+/// is kept of what readers had borrowed: to get memory from the system for each piece costs more than to read it.
 const SPARE_SHARE: usize = 4;
 
 /// A piece to decode: the bytes of `range` of file `N`.
@@ -128,7 +129,7 @@ impl<N: Clone + PartialEq> Pieces<N> {
                 spare: Vec::new(),
             }),
             most: (bytes - bytes / SPARE_SHARE) as u64,
-            most_memory: bytes,
+            most_memory: bytes + bytes / SPARE_SHARE,
             patience: PATIENCE,
             work: Condvar::new(),
             progress: Condvar::new(),
@@ -225,12 +226,12 @@ impl<N: Clone + PartialEq> Pieces<N> {
         }
     }
 
-    /// A buffer, perhaps one that was given back.
+    /// A buffer, perhaps one that was given back: the last, which the processor may still have in its cache.
     pub(super) fn buffer(&self) -> Vec<u8> {
         let mut state = self.lock();
         let is_buffer = |memory: &Memory| matches!(memory, Memory::Buffer(_));
-        let index = state.spare.iter().position(is_buffer);
-        match index.map(|index| state.spare.swap_remove(index)) {
+        let index = state.spare.iter().rposition(is_buffer);
+        match index.map(|index| state.spare.remove(index)) {
             Some(Memory::Buffer(buffer)) => buffer,
             _ => Vec::new(),
         }
@@ -241,8 +242,8 @@ impl<N: Clone + PartialEq> Pieces<N> {
         let mut state = self.lock();
         let is_room =
             |memory: &Memory| matches!(memory, Memory::Room(room) if room.capacity() >= bytes);
-        let index = state.spare.iter().position(is_room);
-        match index.map(|index| state.spare.swap_remove(index)) {
+        let index = state.spare.iter().rposition(is_room);
+        match index.map(|index| state.spare.remove(index)) {
             Some(Memory::Room(room)) => Some(room),
             _ => Room::new(bytes).ok(),
         }
@@ -520,7 +521,7 @@ mod tests {
         let buffer = vec![1, 2, 3];
         let at = buffer.as_ptr();
         pieces.give_back(Memory::Buffer(buffer));
-        pieces.give_back(heap(66));
+        pieces.give_back(heap(83));
         assert_eq!(pieces.lock().spare.len(), 1);
         assert_eq!(pieces.room(60).unwrap().capacity(), 60);
         pieces.plan(&0, 0..10, 10);
@@ -529,9 +530,9 @@ mod tests {
         assert_eq!(buffer.as_ptr(), at);
         assert_eq!(pieces.buffer().capacity(), 0);
         // What is being decoded has its memory already.
-        pieces.give_back(heap(59));
+        pieces.give_back(heap(76));
         assert_eq!(pieces.lock().spare.len(), 0);
-        pieces.give_back(heap(8));
+        pieces.give_back(heap(25));
         pieces.give_back(Memory::Room(Room::new(50).unwrap()));
         assert_eq!(pieces.lock().spare.len(), 2);
         assert_eq!(pieces.room(51).unwrap().capacity(), 51);
