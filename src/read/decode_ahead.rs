@@ -250,7 +250,9 @@ impl Contents {
         is_in_order: bool,
     ) -> Result<Option<Bytes>> {
         let ahead = self.ahead();
-        if range.end - range.start < LARGE || self.is_coded(node) || ahead.longest == 0 {
+        // Where the system keeps what was read, nothing is read past it, and the reader's own memory saves a copy.
+        let is_wanted = range.end - range.start >= LARGE && self.is_kept_by_readers();
+        if !is_wanted || self.is_coded(node) || ahead.longest == 0 {
             return Ok(None);
         }
         // As many chunks as the range touches; of one size, if they are not more than usual, so that they are used again.

@@ -515,6 +515,17 @@ mod tests {
     }
 
     #[test]
+    fn memory_that_two_readers_had_is_kept_while_all_room_is_in_use() {
+        let pieces = pieces(300);
+        pieces.plan(&0, 0..300, 100);
+        assert_eq!(decode(&pieces, 9).len(), 3);
+        for kept in [1, 2, 2] {
+            pieces.give_back(Memory::Room(Room::new(100).unwrap()));
+            assert_eq!(pieces.lock().spare.len(), kept);
+        }
+    }
+
+    #[test]
     fn memory_is_used_again() {
         let pieces = pieces(51);
         let heap = |bytes: usize| Memory::Buffer(vec![1; bytes]);
