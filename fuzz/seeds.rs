@@ -5,6 +5,7 @@ mod harness;
 
 use dgfs::format::codec::{Codec, Dictionary, Note, Section};
 use dgfs::format::frame::ContentEncoder;
+use dgfs::format::page_dictionaries::DictionaryBytes;
 use harness::images::chunks::chunks_and_holes;
 use harness::images::compressed::compressed;
 use harness::images::cut::cut_and_moved;
@@ -13,6 +14,14 @@ use harness::images::unpacked::{Piece, Unpacked};
 use std::fs;
 use std::path::Path;
 use zstd_safe::CDict;
+
+/// Whether it is a part of a segment of a leaf page.
+fn is_of_segment(piece: Piece) -> bool {
+    matches!(
+        piece,
+        Piece::Segment | Piece::Names | Piece::Control | Piece::Bits
+    )
+}
 
 fn main() {
     let directory = std::env::args().nth(1).expect("usage: seeds DIRECTORY");
@@ -24,7 +33,7 @@ fn main() {
         number += 1;
     };
     let bases = [every_kind(), chunks_and_holes()].map(|parts| Unpacked::new(&parts));
-    let mut pieces = bases.iter().flat_map(|base| &base.pieces);
+    let mut pieces = bases.iter().flat_map(|base| &base.pieces).peekable();
     let mut trailer = false;
     while let Some((piece, bytes)) = pieces.next() {
         match piece {
@@ -34,14 +43,12 @@ fn main() {
                 trailer = !trailer;
             }
             Piece::Leaf => {
-                let mut next = || pieces.next().unwrap().1.as_slice();
-                let (names, control, bits) = (next(), next(), next());
-                let length = |bytes: &[u8]| (bytes.len() as u16).to_le_bytes();
-                let (of_names, of_control) = (length(names), length(control));
-                write(
-                    "leaf",
-                    &[&[1], bytes, &of_names, names, &of_control, control, bits],
-                );
+                let mut page = [&[3], bytes.as_slice()].concat();
+                while let Some((_, bytes)) = pieces.next_if(|(piece, _)| is_of_segment(*piece)) {
+                    page.extend_from_slice(&(bytes.len() as u16).to_le_bytes());
+                    page.extend_from_slice(bytes);
+                }
+                write("leaf", &[&page]);
             }
             Piece::Inner => write("inner", &[bytes]),
             Piece::Section(164) => write("tables", &[&[0], bytes]),
@@ -58,6 +65,14 @@ fn main() {
             }
             _ => {}
         }
+    }
+    for names in [&harness::frame::dictionary()[..600], b""] {
+        let dictionaries = DictionaryBytes {
+            names: names.to_vec(),
+            control: (0..40).collect(),
+        };
+        // Behind the magic number and the checksum.
+        write("tables", &[&[0xf4], &dictionaries.encode().unwrap()[12..]]);
     }
     let dictionary = |offset, stored, length| Codec {
         dictionary: Some(Dictionary {

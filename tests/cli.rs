@@ -419,7 +419,7 @@ fn info_counts_what_is_there() {
     let entries = paths.len() as u64 + 1;
     let index_bytes = fs::metadata(scene.image()).unwrap().len();
     let expected = serde_json::json!({
-        "format_version": "1.2",
+        "format_version": "1.5",
         "uuid": UUID,
         "entries": entries,
         "files": files,

@@ -8,7 +8,12 @@ use dgfs::format::PAGE_SIZE;
 use dgfs::fs::{DirEntry, DirSink, Options, PackFs};
 use dgfs::read::{Image, Node, ReadAt, VerifyOptions};
 use images::Parts;
-use images::lies::{CASES, named, shared, tall, with_link, with_xattrs, zeros};
+use images::handmade::Handmade;
+use images::lies::{cases, named, shared, tall, with_link, with_xattrs, zeros};
+use images::segment_lies::{
+    sole, two_files, two_segments, with_copies, with_damaged_copy, with_dictionaries,
+    with_directory,
+};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -92,7 +97,7 @@ fn complaints(parts: Parts) -> Vec<String> {
 fn lies_are_refused_within_bounds() {
     let _alone = alone();
     let mut wrong = Vec::new();
-    for (story, image, expected) in CASES {
+    for (story, image, expected) in cases() {
         println!("{story}");
         let parts = image().write();
         let before = MEMORY.current_usage();
@@ -110,8 +115,14 @@ fn lies_are_refused_within_bounds() {
             wrong.push(format!("{story}: {memory} bytes, {taken:?}"));
         }
     }
-    println!("{} images", CASES.len());
+    println!("{} images", cases().count());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The same image with all features that it has by itself.
+fn newer(mut image: Handmade) -> Handmade {
+    image.change_header = |_| {};
+    image
 }
 
 /// What must not be taken for a lie.
@@ -127,6 +138,17 @@ fn odd_images_are_read() {
             2,
         ),
         ("a long link", with_link(&vec![b't'; 65_535]), 2),
+        ("a directory in two segments", two_segments(), 5),
+        ("a run that begins a segment", with_directory(), 5),
+        ("contents of two segments", two_files(), 3),
+        ("a page of version 1.4", sole(), 5),
+        (
+            "a page of version 1.4 in an image with segments",
+            newer(sole()),
+            5,
+        ),
+        ("page dictionaries", with_dictionaries(), 91),
+        ("page dictionaries and their copy", with_copies(), 91),
     ] {
         let begun = Instant::now();
         let image = image.write().open().unwrap();
@@ -142,6 +164,21 @@ fn odd_images_are_read() {
             "{story}: {:?}",
             begun.elapsed()
         );
+    }
+}
+
+/// One sound section of page dictionaries is enough to read everything.
+#[test]
+fn damaged_page_dictionaries_have_a_copy() {
+    let _alone = alone();
+    for number in 0..2 {
+        let image = with_damaged_copy(number).write().open().unwrap();
+        let mut entries = 0;
+        let visited = image.walk(0, &mut |_, _, _| {
+            entries += 1;
+            true
+        });
+        assert!(visited.is_ok() && entries == 91, "{visited:?}, {entries}");
     }
 }
 

@@ -14,7 +14,7 @@ use dgfs::build::{
     Progress, Report,
 };
 use dgfs::entry::{Kind, Metadata, Timestamp};
-use dgfs::format::Uuid;
+use dgfs::format::{Uuid, page_dictionaries};
 use dgfs::read::Image;
 use dgfs::{ErrorKind, Result};
 use proptest::prelude::*;
@@ -337,6 +337,28 @@ fn cut() -> BuildOptions {
     }
 }
 
+/// Names that dictionaries of leaf pages pay for.
+fn sources() -> Model {
+    const WORDS: [&str; 12] = [
+        "buffer", "cache", "device", "driver", "frame", "init", "memory", "queue", "register",
+        "table", "timer", "vector",
+    ];
+    let word = |number: usize| WORDS[number % WORDS.len()];
+    let mut model = Model::new();
+    for directory in 0..90 {
+        let above = format!("{}-{directory}/{}", word(directory), word(directory / 7));
+        for number in 0..60 {
+            let mut metadata = Metadata::new(Kind::File, 0o644);
+            metadata.mtime.seconds = 1_700_000_000;
+            let end = ["c", "h", "S"][number % 3];
+            let random = (number * 60 + directory).wrapping_mul(0x9E37_79B9) >> 7;
+            let name = format!("{}_{}{number}.{end}", word(random), word(random / 12));
+            model.insert(format!("{above}/{name}"), (metadata, Vec::new()));
+        }
+    }
+    model
+}
+
 fn golden(version: &str, name: &str) -> PathBuf {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
     data.join(version).join(name)
@@ -347,10 +369,11 @@ fn golden(version: &str, name: &str) -> PathBuf {
 #[test]
 fn the_golden_images_keep_their_bytes() {
     for (version, name, model, options) in [
-        ("v1.2", "small.dgfs", small_tree(), raw()),
-        ("v1.3", "tried.dgfs", records(), compressed()),
-        ("v1.3", "cut.dgfs", versions(), cut()),
-        ("v1.4", "tried.dgfs", records(), shared_frames()),
+        ("v1.5", "small.dgfs", small_tree(), raw()),
+        ("v1.5", "alone.dgfs", records(), compressed()),
+        ("v1.5", "cut.dgfs", versions(), cut()),
+        ("v1.5", "members.dgfs", records(), shared_frames()),
+        ("v1.5", "sources.dgfs", sources(), raw()),
     ] {
         let scratch = tempfile::tempdir().unwrap();
         let index = scratch.path().join(name);
@@ -375,16 +398,9 @@ fn the_golden_images_keep_their_bytes() {
 
 #[test]
 fn images_of_every_version_are_read() {
-    for version in ["v1.0", "v1.2"] {
+    for version in ["v1.0", "v1.2", "v1.5"] {
         let image = Image::open(golden(version, "small.dgfs")).unwrap();
-        let mut model = small_tree();
-        for directory in ["bin", "many"] {
-            model.insert(
-                directory.to_owned(),
-                (Metadata::new(Kind::Directory, 0o755), vec![]),
-            );
-        }
-        check(&image, &model);
+        check(&image, &with_parents(small_tree()));
     }
     // Each by a builder that compresses in another way; what is called `tried` by one that tries dictionaries of several sizes.
     for (version, name) in [
@@ -393,6 +409,8 @@ fn images_of_every_version_are_read() {
         ("v1.3", "tried.dgfs"),
         ("v1.4", "members.dgfs"),
         ("v1.4", "tried.dgfs"),
+        ("v1.5", "alone.dgfs"),
+        ("v1.5", "members.dgfs"),
     ] {
         let image = Image::open(golden(version, name)).unwrap();
         assert!(
@@ -403,17 +421,38 @@ fn images_of_every_version_are_read() {
         let place = |name: &[u8]| image.lookup(name).unwrap().unwrap().extent;
         assert_eq!(place(b"copy"), place(b"original"));
     }
-    let members = Image::open(golden("v1.4", "members.dgfs")).unwrap();
-    assert_eq!(members.header().version_minor, 4);
-    assert!(
-        members.header().frame_members > 100,
-        "{:?}",
-        members.header()
-    );
-    let cut = Image::open(golden("v1.3", "cut.dgfs")).unwrap();
-    assert_eq!(cut.header().version_minor, 3);
-    assert!(cut.header().shared_chunks > 10, "{:?}", cut.header());
-    check(&cut, &versions());
+    for (version, minor) in [("v1.4", 4), ("v1.5", 5)] {
+        let members = Image::open(golden(version, "members.dgfs")).unwrap();
+        assert_eq!(members.header().version_minor, minor);
+        assert!(
+            members.header().frame_members > 100,
+            "{:?}",
+            members.header()
+        );
+    }
+    for (version, minor) in [("v1.3", 3), ("v1.5", 5)] {
+        let cut = Image::open(golden(version, "cut.dgfs")).unwrap();
+        assert_eq!(cut.header().version_minor, minor);
+        assert!(cut.header().shared_chunks > 10, "{:?}", cut.header());
+        check(&cut, &versions());
+    }
+    let sources = Image::open(golden("v1.5", "sources.dgfs")).unwrap();
+    let section = sources.header().section(page_dictionaries::SECTION);
+    assert!(section.is_some(), "{:?}", sources.header());
+    check(&sources, &with_parents(self::sources()));
+}
+
+/// The same with the directories that it leaves out.
+fn with_parents(mut model: Model) -> Model {
+    let paths: Vec<_> = model.keys().cloned().collect();
+    for path in paths {
+        for (at, _) in path.match_indices('/') {
+            model
+                .entry(path[..at].to_owned())
+                .or_insert_with(|| (Metadata::new(Kind::Directory, 0o755), vec![]));
+        }
+    }
+    model
 }
 
 /// Packed by version 1.1 of the format with `--times all`: a file of a terabyte with three segments of data, one that is all

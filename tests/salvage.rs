@@ -18,7 +18,7 @@ use dgfs::build::{BuildOptions, Builder, Contents, LogObserver, NewEntry};
 use dgfs::entry::{Kind, Metadata, Timestamp};
 use dgfs::extract::{Fate, Outcome};
 use dgfs::format::header::Header;
-use dgfs::format::{PAGE_SIZE, attributes, blob, volume};
+use dgfs::format::{PAGE_SIZE, attributes, blob, page_dictionaries, volume};
 use dgfs::read::{Image, Node, ReadAt, Remains};
 use dgfs::salvage::{Found, Salvage};
 
@@ -514,6 +514,50 @@ fn headers_and_footers_can_be_lost() {
             .to_string()
             .contains("which image")
     );
+}
+
+/// Entries that are whole in an image whose index and its copy have lost these bytes, which has page dictionaries.
+fn whole_without(index: &[u8], volume: &[u8], lost: [&[Range<usize>]; 2]) -> u64 {
+    let copy_start = volume.len() - PAGE_SIZE - index.len();
+    let (mut index, mut volume) = (index.to_vec(), volume.to_vec());
+    let [in_index, in_copy] = lost;
+    for place in in_index {
+        index[place.clone()].fill(0xa5);
+    }
+    for place in in_copy {
+        volume[copy_start + place.start..copy_start + place.end].fill(0xa5);
+    }
+    let boxed = |bytes: Vec<u8>| -> Option<Box<dyn ReadAt>> { Some(Box::new(bytes)) };
+    let salvage =
+        Salvage::from_bytes(boxed(index), vec![boxed(volume)], &std::env::temp_dir()).unwrap();
+    salvage.survey(&mut |_| {}).whole
+}
+
+/// Without what the frames of leaf pages refer to there are no names. Index and copy have it.
+#[test]
+fn one_section_of_page_dictionaries_is_enough() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/v1.5");
+    let [index, volume] =
+        ["sources.dgfs", "sources.dgfs.data"].map(|name| fs::read(data.join(name)).unwrap());
+    let header = Header::decode(index.first_chunk().unwrap(), index.len() as u64).unwrap();
+    let section = header.section(page_dictionaries::SECTION).unwrap();
+    let place = page(section.offset as usize / PAGE_SIZE);
+    let ends = [page(0), page(index.len() / PAGE_SIZE - 1)];
+    let ends_and_place = [&ends[..], std::slice::from_ref(&place)].concat();
+    for lost in [
+        [std::slice::from_ref(&place), &[]],
+        [&[], std::slice::from_ref(&place)],
+        [&ends_and_place, &ends],
+        [&ends, &ends_and_place],
+    ] {
+        assert_eq!(
+            whole_without(&index, &volume, lost),
+            header.entries,
+            "{lost:?}"
+        );
+    }
+    let both = [std::slice::from_ref(&place); 2];
+    assert!(whole_without(&index, &volume, both) < header.entries / 2);
 }
 
 #[test]

@@ -151,7 +151,7 @@ fn small_files_share_frames_and_read_alike() {
             Some(first) => assert!(*first == bytes, "{threads} threads make another image"),
         }
         let header = image.header();
-        assert_eq!(header.version_minor, 4);
+        assert!(header.has_members(), "{header:?}");
         assert!(header.shared_frames > 60, "{header:?}");
         assert!(
             header.frame_members > 10 * header.shared_frames,
@@ -273,7 +273,6 @@ fn every_way_of_packing_reads_alike() {
         let header = image.header();
         assert_eq!(header.has_members(), shares, "{options:?}");
         assert_eq!(header.shared_frames > 0, shares, "{options:?}");
-        assert_eq!(header.version_minor == 4, shares, "{options:?}");
         assert_right(&scene, &image);
     }
     let problems = dgfs(&[

@@ -7,9 +7,11 @@
 
 use crate::sample::{LAYOUTS, Layout, Sample, mixed};
 use dgfs::entry::{Kind, OtherTimes};
-use dgfs::format::attributes::{self, Attributes};
-use dgfs::format::frame::FrameEncoder;
-use dgfs::format::leaf::{LeafBuilder, LeafPage, NewEntry, NewTarget};
+use dgfs::format::attributes;
+use dgfs::format::leaf::{
+    LeafBuilder, LeafContext, LeafFrames, LeafPage, NewEntry, NewTarget, PageBuilder,
+};
+use dgfs::format::page_dictionaries::{self, DictionaryBytes};
 use dgfs::format::{PAGE_BYTES, PAGE_SIZE, checksum};
 use divan::Bencher;
 use divan::counter::ItemsCount;
@@ -28,7 +30,12 @@ fn decode_page(bencher: Bencher<'_, '_>, layout: Layout) {
     let start = usize::try_from(section.offset).unwrap();
     let end = start + usize::try_from(section.length).unwrap();
     let table = attributes::decode(index.get(start..end).unwrap(), section.rows).unwrap();
-    let table: Arc<[(Attributes, Kind)]> = table.into();
+    let mut context = LeafContext::plain(&table.into(), header.chunk_shift);
+    if let Some(section) = header.section(page_dictionaries::SECTION) {
+        let start = usize::try_from(section.offset).unwrap();
+        let (read, _) = DictionaryBytes::decode(index.get(start..).unwrap()).unwrap();
+        context.dictionaries = Arc::new(read.load().unwrap());
+    }
     let page_at = |number: u64| {
         let start = usize::try_from(number * PAGE_BYTES).unwrap();
         index.get(start..start + PAGE_SIZE).unwrap()
@@ -38,7 +45,7 @@ fn decode_page(bencher: Bencher<'_, '_>, layout: Layout) {
         number = number % header.leaf_pages + 1;
         let page: &[u8; PAGE_SIZE] = page_at(number).try_into().unwrap();
         assert!(checksum::page_is_sound(&header.uuid, number, page));
-        LeafPage::decode(page, &table, header.chunk_shift).unwrap()
+        LeafPage::decode(page, &context).unwrap()
     });
 }
 
@@ -50,7 +57,7 @@ fn encode_page(bencher: Bencher<'_, '_>, layout: Layout) {
         Layout::Irregular | Layout::Compressed => 300,
     };
     let names: Vec<_> = (0..entries).map(|number| layout.path(number)).collect();
-    let mut frames = FrameEncoder::new(LEVEL).unwrap();
+    let mut frames = LeafFrames::new(LEVEL, &DictionaryBytes::default()).unwrap();
     let mut builder = LeafBuilder::default();
     let mut before = "";
     for (number, (directory, name)) in (0..).zip(&names) {
@@ -61,10 +68,10 @@ fn encode_page(bencher: Bencher<'_, '_>, layout: Layout) {
         builder.push(&entry(layout, number, name.as_bytes()));
     }
     let count = builder.len();
-    let mut page = [0; PAGE_SIZE];
+    let page = PageBuilder::new(0);
     bencher.counter(ItemsCount::new(count)).bench_local(|| {
-        let used = builder.encode(count, 0, 0, &mut frames, &mut page).unwrap();
-        assert!(used <= PAGE_SIZE, "{used} bytes do not fit");
+        let used = builder.encode(count, 0, b"", &page, &mut frames).unwrap();
+        assert!(used <= page.room(), "{used} bytes do not fit");
         used
     });
 }

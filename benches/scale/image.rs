@@ -4,17 +4,19 @@
 
 use crate::memory::{cpu_seconds, status_kib};
 use crate::tree::Tree;
-use dgfs::build::index::{IndexEntry, IndexWriter, Placement, Usage};
+use dgfs::build::index::{IndexEntry, IndexWriter, PageOptions, Placement, Usage};
+use dgfs::build::page_samples::PageSamples;
 use dgfs::build::plan::{Plan, PlannedEntry};
 use dgfs::build::volumes::default_stored_length;
 use dgfs::build::{DEFAULT_CHUNK_SHIFT, DEFAULT_INDEX_LEVEL};
 use dgfs::entry::Kind;
 use dgfs::format::attributes::Attributes;
 use dgfs::format::header::Header;
+use dgfs::format::page_dictionaries::DictionaryBytes;
 use dgfs::format::volume::{Identity, Layout, Span, encode_header, encode_trailer};
 use dgfs::format::{PAGE_BYTES, checksum};
 use dgfs::read::Image;
-use dgfs::sort::{Sorted, Sorter};
+use dgfs::sort::{Record, Sorted, Sorter};
 use dgfs::{Error, Result};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -45,12 +47,15 @@ pub(crate) fn build(
     }
     say("added", "");
     let entries = sorter.finish()?;
-    let mut twice = |_: &dgfs::sort::Record| Err(Error::corrupt("a path came twice"));
-    let plan = Plan::compute(&entries, directory, memory / 8, &mut twice, &mut |_, _| {})?;
+    let mut twice = |_: &Record| Err(Error::corrupt("a path came twice"));
+    let mut samples = PageSamples::default();
+    let mut seen = |record: &Record, ordinal| samples.offer(record, ordinal);
+    let plan = Plan::compute(&entries, directory, memory / 8, &mut twice, &mut seen)?;
+    let dictionaries = samples.train(DEFAULT_INDEX_LEVEL)?;
     say("planned", "");
 
     let index = directory.join("scale.dgfs");
-    let header = write_index(&entries, &plan, directory, &index)?;
+    let header = write_index((&entries, &plan), dictionaries, directory, &index)?;
     say("built", "");
     println!(
         "index    {} bytes, {:.3} an entry, {} leaf pages, {} levels",
@@ -73,12 +78,27 @@ fn ratio(bytes: u64, entries: u64) -> f64 {
 }
 
 /// Writes the index as the builder does, with extents that follow each other, and the volume around them.
-fn write_index(sorted: &Sorted, plan: &Plan, scratch: &Path, path: &Path) -> Result<Header> {
+fn write_index(
+    (sorted, plan): (&Sorted, &Plan),
+    dictionaries: DictionaryBytes,
+    scratch: &Path,
+    path: &Path,
+) -> Result<Header> {
     let failed = |error| Error::io(path, "write", error);
     let uuid = dgfs::image::random_uuid()?;
     let file = File::create(path).map_err(failed)?;
-    let level = DEFAULT_INDEX_LEVEL;
-    let mut index = IndexWriter::new(&file, path, scratch, uuid, DEFAULT_CHUNK_SHIFT, level)?;
+    let mut index = IndexWriter::new(
+        &file,
+        path,
+        scratch,
+        uuid,
+        DEFAULT_CHUNK_SHIFT,
+        PageOptions {
+            level: DEFAULT_INDEX_LEVEL,
+            dictionaries,
+            is_only_copy: false,
+        },
+    )?;
     index.begin_run(b"", 0, 1);
     let mut entries = plan.entries(sorted)?;
     let mut entry = PlannedEntry::empty();

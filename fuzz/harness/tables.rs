@@ -1,6 +1,8 @@
-//! The sections of an index: attributes, volumes, blobs and what is in them.
+//! The sections of an index: attributes, volumes, dictionaries of leaf pages, blobs and what is in them.
 
+use dgfs::format::checksum::crc;
 use dgfs::format::holes::HoleMap;
+use dgfs::format::page_dictionaries::{DictionaryBytes, MAGIC, MAX_PAGE_DICTIONARY};
 use dgfs::format::{attributes, blob, volume};
 
 /// First byte: which of them. The rest is the section, or the blob.
@@ -53,6 +55,21 @@ pub(crate) fn run(data: &[u8]) {
                         assert!(at > start && at <= size);
                     }
                 }
+            }
+        }
+        _ if choice >= 0xf0 => {
+            // The checksum as it should be, so that only the rest decides.
+            let sealed = [&MAGIC[..], &crc(data).to_le_bytes(), data].concat();
+            if let Ok((dictionaries, length)) = DictionaryBytes::decode(&sealed) {
+                assert!(length <= sealed.len());
+                for bytes in [&dictionaries.names, &dictionaries.control] {
+                    assert!(bytes.len() <= MAX_PAGE_DICTIONARY as usize);
+                }
+                let again = dictionaries.encode().unwrap();
+                assert_eq!(
+                    DictionaryBytes::decode(&again),
+                    Ok((dictionaries, again.len()))
+                );
             }
         }
         _ => {

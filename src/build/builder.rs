@@ -5,11 +5,12 @@ use super::contents::{ContentOptions, Cutter, Cutting, Lengths};
 use super::dictionaries::SampleSource;
 use super::digest_tables::{DigestTables, TableSize};
 use super::identity;
-use super::index::IndexWriter;
+use super::index::{IndexWriter, PageOptions};
 use super::known_chunks::KnownChunks;
 use super::options::{BuildOptions, Compression, Dedup, Observer, Phase, Progress, Report, report};
 use super::output::Output;
 use super::packing::Packing;
+use super::page_samples::PageSamples;
 use super::plan::{Plan, Totals};
 use super::primaries::Primaries;
 use super::publish::Publication;
@@ -218,22 +219,18 @@ impl Builder {
 
     /// Writes the image and gives it its names.
     pub fn finish(mut self, observer: &mut dyn Observer) -> Result<Report> {
-        let mut progress = Progress {
-            phase: Phase::Sorting,
-            entries: 0,
-            total_entries: None,
-            bytes: 0,
-            total_bytes: None,
-        };
+        let mut progress = SORTING;
         report(observer, progress)?;
         self.implied.add_ancestors(b"", &mut self.sorter)?;
         let sorted = self.sorter.finish()?;
-        let mut reservoir = compression::reservoir(&self.options);
         let directory = &self.scratch_dir;
-        let mut lengths = Lengths::default();
-        let seen = (reservoir.as_mut(), &mut lengths);
+        let mut seen = Seen {
+            reservoir: compression::reservoir(&self.options),
+            lengths: Lengths::default(),
+            pages: PageSamples::default(),
+        };
         let (options, repeated) = (&self.options, self.repeated);
-        let (plan, met) = plan(&sorted, directory, options, repeated, seen, observer)?;
+        let (plan, met) = plan(&sorted, directory, options, repeated, &mut seen, observer)?;
         self.problems += met;
         let totals = plan.totals();
         progress = Progress {
@@ -252,7 +249,7 @@ impl Builder {
             spool: spool.as_deref(),
             threads,
         };
-        let (codecs, prepared) = compression::prepare(&self.options, reservoir, &from)?;
+        let (codecs, prepared) = compression::prepare(&self.options, seen.reservoir, &from)?;
         let mut volumes = begin_volumes(&self.publication, &self.options, self.uuid, &totals)?;
         if self.options.reproducible {
             volumes.take_digest();
@@ -264,7 +261,11 @@ impl Builder {
             &self.scratch_dir,
             self.uuid,
             chunk_shift,
-            self.options.index_level,
+            PageOptions {
+                level: self.options.index_level,
+                dictionaries: seen.pages.train(self.options.index_level)?,
+                is_only_copy: !self.options.index_copy,
+            },
         )?;
         let mut packing = Packing {
             index: &mut index,
@@ -287,7 +288,7 @@ impl Builder {
             strict: self.options.strict,
             codecs: codecs.map(Arc::new),
             cutting: cutting(&self.options, tables.chunks, &self.scratch_dir),
-            lengths: Some(Arc::new(lengths)),
+            lengths: Some(Arc::new(seen.lengths)),
             small_frames: self.options.small_frames,
         };
         let storing = Storing {
@@ -340,14 +341,39 @@ fn identify(
     volumes.identify(uuid)
 }
 
-/// The first pass over the entries, and how many problems it met; files to train dictionaries on are chosen by the
-/// way, and lengths are noted.
+/// Where a build is when all entries are there.
+const SORTING: Progress = Progress {
+    phase: Phase::Sorting,
+    entries: 0,
+    total_entries: None,
+    bytes: 0,
+    total_bytes: None,
+};
+
+/// What is learnt of entries while they are planned.
+struct Seen {
+    reservoir: Option<Reservoir>,
+    lengths: Lengths,
+    pages: PageSamples,
+}
+
+impl Seen {
+    fn note(&mut self, record: &Record, ordinal: u64) -> Result<()> {
+        self.lengths.note(record);
+        if let Some(reservoir) = &mut self.reservoir {
+            reservoir.offer(record, ordinal);
+        }
+        self.pages.offer(record, ordinal)
+    }
+}
+
+/// The first pass over the entries, and how many problems it met; `seen` is shown all of them.
 fn plan(
     sorted: &Sorted,
     scratch_dir: &Path,
     options: &BuildOptions,
     repeated: Repeated,
-    (mut reservoir, lengths): (Option<&mut Reservoir>, &mut Lengths),
+    seen: &mut Seen,
     observer: &mut dyn Observer,
 ) -> Result<(Plan, u64)> {
     let mut problems = 0;
@@ -364,12 +390,7 @@ fn plan(
             Ok(())
         }
     };
-    let mut seen = |record: &Record, ordinal| {
-        lengths.note(record);
-        if let Some(reservoir) = &mut reservoir {
-            reservoir.offer(record, ordinal);
-        }
-    };
+    let mut seen = |record: &Record, ordinal| seen.note(record, ordinal);
     let memory = options.memory / 8;
     let plan = Plan::compute(sorted, scratch_dir, memory, &mut repeated, &mut seen)?;
     Ok((plan, problems))

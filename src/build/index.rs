@@ -3,41 +3,25 @@
 use super::attribute_table::AttributeTable;
 use super::blobs::BlobWriter;
 use super::inner_levels::InnerLevels;
+use super::leaf_filler::{FilledPage, LeafFiller};
 use crate::entry::{Kind, OtherTimes, Timestamp};
 use crate::format::attributes::{self, Attributes};
 use crate::format::checksum::{crc, seal_page};
 use crate::format::cut::Cut;
-use crate::format::frame::FrameEncoder;
 use crate::format::header::{
     self, FEATURE_ACLS, FEATURE_COMPRESSED, FEATURE_CUT, FEATURE_HOLES, FEATURE_MEMBERS,
-    FEATURE_TIMES, Header, Section,
+    FEATURE_SEGMENTS, FEATURE_TIMES, Header, Section,
 };
 use crate::format::inner::Separator;
-use crate::format::leaf::{LeafBuilder, NewEntry, NewMember, NewTarget};
+use crate::format::leaf::{NewEntry, NewMember, NewTarget};
 use crate::format::member::Member;
+use crate::format::page_dictionaries::{self, DictionaryBytes};
 use crate::format::volume::{self, Span};
-use crate::format::{
-    MAX_INLINE_TARGET, MAX_LEAF_ENTRIES, PAGE_BYTES, PAGE_SIZE, Uuid, blob, codec,
-};
+use crate::format::{MAX_INLINE_TARGET, PAGE_BYTES, PAGE_SIZE, Uuid, blob, codec};
 use crate::{Error, Result};
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-
-/// A page with no more free bytes than this is full: fewer than most entries take.
-const SLACK: usize = 12;
-
-/// So many entries let a page be full with one free byte more. A try costs as much as it has entries, and lengths of
-/// frames of thousands jump by tens of bytes from one number to the next, so that the last of them are found by chance.
-/// For the same reason each further try of a page is content with twice as many.
-const SLACK_ENTRIES: usize = 64;
-
-/// Most encodings of one page in search of its best number of entries.
-const MOST_TRIES: usize = 4;
-
-/// Entries that the first page of an index tries to hold.
-const FIRST_GUESS: usize = 256;
 
 /// What the index says of one entry.
 #[derive(Debug, Clone)]
@@ -140,6 +124,18 @@ pub(super) struct Counts {
     pub(super) frame_members: u64,
 }
 
+/// How pages are written.
+#[derive(Debug, Clone)]
+pub struct PageOptions {
+    /// The level of zstd for leaf pages, 1 … 22.
+    pub level: i32,
+    /// What the frames of leaf pages refer to.
+    pub dictionaries: DictionaryBytes,
+    /// Whether there will be no other copy of the index. Then the dictionaries, without which no leaf page means anything,
+    /// are written twice.
+    pub is_only_copy: bool,
+}
+
 /// Takes entries in key order and writes the index behind them.
 #[derive(Debug)]
 pub struct IndexWriter<'f> {
@@ -147,19 +143,12 @@ pub struct IndexWriter<'f> {
     path: PathBuf,
     uuid: Uuid,
     chunk_shift: u32,
-    leaf: LeafBuilder,
-    frames: FrameEncoder,
-    page: Box<[u8; PAGE_SIZE]>,
-    /// Position of the next implicit extent, before each pending entry.
-    positions: VecDeque<u64>,
+    leaf: LeafFiller,
+    pages: PageOptions,
     next_position: u64,
     next_child: u64,
-    first_pending: u64,
-    guess: usize,
     leaf_pages: u64,
     levels: InnerLevels,
-    /// Parent path and name of the last entry of the page before.
-    last_key: (Vec<u8>, Vec<u8>),
     attributes: AttributeTable,
     blobs: BlobWriter,
     counts: Counts,
@@ -171,37 +160,32 @@ pub struct IndexWriter<'f> {
 }
 
 impl<'f> IndexWriter<'f> {
-    /// Writes to `file`, which is at `path`; scratch goes to `scratch_dir`. `level` is that of zstd for pages.
+    /// Writes to `file`, which is at `path`; scratch goes to `scratch_dir`.
     pub fn new(
         file: &'f File,
         path: &Path,
         scratch_dir: &Path,
         uuid: Uuid,
         chunk_shift: u32,
-        level: i32,
+        pages: PageOptions,
     ) -> Result<Self> {
         let mut writer = Self {
             out: BufWriter::with_capacity(1 << 18, file),
             path: path.to_path_buf(),
             uuid,
             chunk_shift,
-            leaf: LeafBuilder::default(),
-            frames: FrameEncoder::new(level)?,
-            page: Box::new([0; PAGE_SIZE]),
-            positions: VecDeque::new(),
+            leaf: LeafFiller::new(pages.level, &pages.dictionaries)?,
+            pages,
             next_position: PAGE_BYTES,
             next_child: 0,
-            first_pending: 0,
-            guess: FIRST_GUESS,
             leaf_pages: 0,
             levels: InnerLevels::new(scratch_dir),
-            last_key: (Vec::new(), Vec::new()),
             attributes: AttributeTable::default(),
             blobs: BlobWriter::new(scratch_dir),
             counts: Counts::default(),
             more_sections: Vec::new(),
             features_optional: 0,
-            features: 0,
+            features: FEATURE_SEGMENTS,
         };
         writer.write(&[0; PAGE_SIZE])?;
         Ok(writer)
@@ -241,7 +225,7 @@ impl<'f> IndexWriter<'f> {
     /// Adds the next entry.
     pub fn push(&mut self, entry: &IndexEntry<'_>) -> Result<()> {
         self.count(entry);
-        let implicit = self.place(entry)?;
+        let (implicit, position) = self.place(entry)?;
         let (children, subdirectories, deeper) = entry.children;
         let first_child = self.next_child;
         if entry.kind == Kind::Directory {
@@ -294,7 +278,7 @@ impl<'f> IndexWriter<'f> {
                 btime: Some(entry.mtime),
             },
         };
-        self.leaf.push(&NewEntry {
+        let new = NewEntry {
             name: entry.name,
             kind: entry.kind,
             attribute: self.attributes.id(entry.attributes)?,
@@ -320,9 +304,10 @@ impl<'f> IndexWriter<'f> {
             device: entry.device,
             xattrs,
             target,
-        });
-        if self.leaf.len() >= self.guess {
-            self.cut_page(false)?;
+        };
+        self.leaf.push(&new, position);
+        while let Some(page) = self.leaf.next_page(false)? {
+            self.emit(page)?;
         }
         Ok(())
     }
@@ -356,113 +341,47 @@ impl<'f> IndexWriter<'f> {
         }
     }
 
-    /// Says whether the entry's extent is where the one before ends; keeps track of where that is.
-    fn place(&mut self, entry: &IndexEntry<'_>) -> Result<bool> {
-        let mut implicit = false;
+    /// Says whether the entry's extent is where the one before ends, and where the next implicit extent begins before the
+    /// entry.
+    fn place(&mut self, entry: &IndexEntry<'_>) -> Result<(bool, u64)> {
         let own = |placement: &Placement| entry.link.0 == 0 && placement.usage == Usage::Own;
-        if let Some(placement) = entry.placement.filter(own) {
-            if placement.taken() == 0 {
-                self.positions.push_back(self.next_position);
-                return Ok(true);
-            }
-            if placement.position != self.next_position {
-                // Only the step to the next volume leads here. No page spans it.
-                self.flush()?;
-                self.next_position = placement.position;
-            }
-            self.positions.push_back(self.next_position);
-            self.next_position = placement.position + placement.stored;
-            implicit = true;
-        } else {
-            self.positions.push_back(self.next_position);
+        let Some(placement) = entry.placement.filter(own) else {
+            return Ok((false, self.next_position));
+        };
+        if placement.taken() == 0 {
+            return Ok((true, self.next_position));
         }
-        Ok(implicit)
+        if placement.position != self.next_position {
+            // Only the step to the next volume leads here. No page spans it.
+            self.flush()?;
+        }
+        self.next_position = placement.position + placement.stored;
+        Ok((true, placement.position))
     }
 
     /// Turns all pending entries into pages.
     fn flush(&mut self) -> Result<()> {
-        while !self.leaf.is_empty() {
-            self.cut_page(true)?;
+        while let Some(page) = self.leaf.next_page(true)? {
+            self.emit(page)?;
         }
         Ok(())
     }
 
-    /// Cuts a page from the front of the pending entries, as full as they allow. Unless `flush`, it does nothing
-    /// if they are too few to fill it.
-    fn cut_page(&mut self, flush: bool) -> Result<()> {
-        let most = self.leaf.len().min(MAX_LEAF_ENTRIES);
-        let position = self
-            .positions
-            .front()
-            .copied()
-            .unwrap_or(self.next_position);
-        let (mut fits, mut too_many) = (Try::NONE, Try::TOO_MANY);
-        let mut wish = self.guess.min(most);
-        for tries in 1.. {
-            let used = self.leaf.encode(
-                wish,
-                self.first_pending,
-                position,
-                &mut self.frames,
-                &mut self.page,
-            )?;
-            let tried = Try {
-                entries: wish,
-                used: used.min(4 * PAGE_SIZE),
-            };
-            if used > PAGE_SIZE {
-                too_many = tried;
-            } else {
-                fits = tried;
-            }
-            let is_full =
-                used <= PAGE_SIZE && PAGE_SIZE - used <= slack(wish) << (tries.min(MOST_TRIES) - 1);
-            if is_full || (tries >= MOST_TRIES && fits.entries > 0) {
-                break;
-            }
-            wish = next_try(fits, too_many, tries);
-            if fits.entries == most && !flush && most < MAX_LEAF_ENTRIES {
-                // More entries are to come and may still go in.
-                self.guess = wish.max(most + 1);
-                return Ok(());
-            }
-            wish = wish.max(fits.entries + 1).min(most);
-            if wish >= too_many.entries {
-                wish = too_many.entries - 1;
-            }
-            if wish <= fits.entries {
-                break;
-            }
-        }
-        if fits.entries == 0 {
-            return Err(Error::new(
-                crate::ErrorKind::Limit,
-                "an entry does not fit into a page of the index",
-            ));
-        }
-        self.guess = next_try(fits, Try::TOO_MANY, 1);
-        self.emit(fits.entries, position)
-    }
-
-    fn emit(&mut self, count: usize, position: u64) -> Result<()> {
+    fn emit(&mut self, filled: FilledPage) -> Result<()> {
         let number = self.leaf_pages + 1;
-        seal_page(&self.uuid, number, &mut self.page);
-        let page = *self.page;
+        let FilledPage {
+            mut page,
+            first_ordinal,
+            position,
+            mut separator,
+        } = filled;
+        seal_page(&self.uuid, number, &mut page);
         self.write(&page)?;
-        let separator = if self.leaf_pages == 0 {
-            Separator::default()
-        } else {
-            let path = self.leaf.path_of(0);
-            let before = (self.last_key.0.as_slice(), self.last_key.1.as_slice());
-            Separator::between(before, (path, self.leaf.name(0)), before.0 == path)
-        };
+        if self.leaf_pages == 0 {
+            separator = Separator::default();
+        }
         self.levels
-            .push(number, self.first_pending, position, &separator)?;
-        let path = self.leaf.path_of(count - 1);
-        self.last_key = (path.to_vec(), self.leaf.name(count - 1).to_vec());
-        self.leaf.drain(count);
-        self.positions.drain(..count);
-        self.first_pending += count as u64;
+            .push(number, first_ordinal, position, &separator)?;
         self.leaf_pages = number;
         Ok(())
     }
@@ -492,6 +411,7 @@ impl<'f> IndexWriter<'f> {
         };
         let mut at = (1 + self.leaf_pages + inner_pages) * PAGE_BYTES;
         let mut sections = Vec::new();
+        self.write_dictionaries(&mut at, &mut sections)?;
         let (rows, bytes) = self.attributes.encode();
         self.write_section(attributes::SECTION, rows, &bytes, &mut at, &mut sections)?;
         let mut bytes = Vec::new();
@@ -521,6 +441,9 @@ impl<'f> IndexWriter<'f> {
         for section in std::mem::take(&mut self.more_sections) {
             let codec::Section { kind, rows, bytes } = section;
             self.write_section(kind, rows, &bytes, &mut at, &mut sections)?;
+        }
+        if self.pages.is_only_copy {
+            self.write_dictionaries(&mut at, &mut sections)?;
         }
         let counts = self.counts;
         let header = Header {
@@ -558,6 +481,16 @@ impl<'f> IndexWriter<'f> {
         Ok(header)
     }
 
+    /// Writes the page dictionaries, if there are any.
+    fn write_dictionaries(&mut self, at: &mut u64, sections: &mut Vec<Section>) -> Result<()> {
+        if self.pages.dictionaries.is_empty() {
+            return Ok(());
+        }
+        let bytes = self.pages.dictionaries.encode()?;
+        let (kind, rows) = (page_dictionaries::SECTION, page_dictionaries::ROWS);
+        self.write_section(kind, rows, &bytes, at, sections)
+    }
+
     fn write_section(
         &mut self,
         kind: u32,
@@ -587,50 +520,6 @@ impl<'f> IndexWriter<'f> {
         *at = end;
         Ok(())
     }
-}
-
-/// So many entries took so many bytes of a page, or more than it has.
-#[derive(Debug, Clone, Copy)]
-struct Try {
-    entries: usize,
-    used: usize,
-}
-
-impl Try {
-    /// None were tried that fitted.
-    const NONE: Self = Self {
-        entries: 0,
-        used: 0,
-    };
-    /// None were tried that did not fit.
-    const TOO_MANY: Self = Self {
-        entries: usize::MAX,
-        used: usize::MAX,
-    };
-}
-
-/// Free bytes with which a page of so many entries is full.
-fn slack(entries: usize) -> usize {
-    SLACK.max(entries / SLACK_ENTRIES)
-}
-
-/// The number of entries to try after so many tries, of which these are the closest: as many as should leave half of the
-/// slack free.
-fn next_try(fits: Try, too_many: Try, tries: usize) -> usize {
-    let (few, many) = (fits.entries, too_many.entries);
-    let goal = PAGE_SIZE - slack(if few > 0 { few } else { many }) / 2;
-    if few == 0 {
-        // What a page has only once makes its entries look dearer than those at its end are, by about a 15th.
-        let excess = too_many.used.saturating_sub(goal) * many * 16;
-        let step = excess.div_ceil(too_many.used.max(1) * 15);
-        // Entries at the end may take next to nothing, unlike those before them: then the step grows until it is enough.
-        return many.saturating_sub(step << tries.saturating_sub(MOST_TRIES).min(12));
-    }
-    if many == usize::MAX {
-        return few * goal / fits.used.max(1);
-    }
-    let room = goal.saturating_sub(fits.used);
-    few + room * (many - few) / (too_many.used - fits.used).max(1)
 }
 
 #[cfg(test)]

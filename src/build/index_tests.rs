@@ -5,6 +5,7 @@
 )]
 
 use super::*;
+use crate::build::page_samples::PageSamples;
 use crate::build::plan::{Plan, PlannedEntry};
 use crate::entry::Metadata;
 use crate::read::{Image, Node};
@@ -59,17 +60,29 @@ fn index_of(model: &Model) -> (Image, Vec<u8>) {
         sorter.add(record).unwrap();
     }
     let tree = sorter.finish().unwrap();
+    let file = tempfile::tempfile().unwrap();
+    let mut pages = PageSamples::default();
     let plan = Plan::compute(
         &tree,
         scratch.path(),
         1 << 20,
         &mut |_| Ok(()),
-        &mut |_, _| {},
+        &mut |record, ordinal| pages.offer(record, ordinal),
     )
     .unwrap();
-    let file = tempfile::tempfile().unwrap();
-    let mut writer =
-        IndexWriter::new(&file, Path::new("x"), scratch.path(), UUID, CHUNK_SHIFT, 3).unwrap();
+    let mut writer = IndexWriter::new(
+        &file,
+        Path::new("x"),
+        scratch.path(),
+        UUID,
+        CHUNK_SHIFT,
+        PageOptions {
+            level: 3,
+            dictionaries: pages.train(3).unwrap(),
+            is_only_copy: true,
+        },
+    )
+    .unwrap();
     let mut entries = plan.entries(&tree).unwrap();
     let mut entry = PlannedEntry::empty();
     let mut position = PAGE_BYTES;
@@ -345,19 +358,90 @@ fn every_flipped_byte_of_an_index_is_noticed_or_harmless() {
     assert!(errors >= pages * PAGE_SIZE / 11, "only {errors} errors");
 }
 
-#[test]
-fn a_page_is_found_soon_where_the_last_entries_cost_nothing() {
-    // A few bytes too many, however many entries are left out, down to a dozen.
-    let (mut wish, mut tries) = (MAX_LEAF_ENTRIES, 0);
-    while wish > 12 {
-        tries += 1;
-        let too_many = Try {
-            entries: wish,
-            used: PAGE_SIZE + 4,
-        };
-        let next = next_try(Try::NONE, too_many, tries);
-        assert!(next < wish, "{next} after {wish} entries");
-        wish = next;
+/// The path of a file: names that have something in common, and something that has no order.
+fn volume(number: u64) -> String {
+    let shelf = number / 200;
+    let mark = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+    format!("library/shelf_{shelf:02}/volume_{number:05}.{mark:x}.text")
+}
+
+/// An index of some thousand files, whose pages use dictionaries.
+fn index_with_dictionaries() -> (Image, Vec<u8>) {
+    let mut model = Model::new();
+    for number in 0..20_000u64 {
+        let path = volume(number);
+        add_file(&mut model, path.as_bytes(), number * 37 % 4099);
     }
-    assert!(tries <= MOST_TRIES + 13, "{tries} tries");
+    let (image, bytes) = index_of(&model);
+    check(&image, &model);
+    (image, bytes)
+}
+
+#[test]
+fn dictionaries_of_pages_are_read_from_their_copy_if_they_are_damaged() {
+    let (image, bytes) = index_with_dictionaries();
+    let sections = &image.header().sections;
+    let places: Vec<usize> = sections
+        .iter()
+        .filter(|section| section.kind == page_dictionaries::SECTION)
+        .map(|section| section.offset as usize)
+        .collect();
+    assert_eq!(places.len(), 2, "pages use no dictionaries");
+    assert_eq!(
+        sections.last().unwrap().kind,
+        page_dictionaries::SECTION,
+        "the copy comes last"
+    );
+    let open = |damaged: &[usize]| {
+        let mut bytes = bytes.clone();
+        for &place in damaged {
+            bytes[place + 40] ^= 1;
+        }
+        let image = Image::options()
+            .index_only(true)
+            .open_parts(Box::new(bytes), Vec::new())?;
+        image.lookup(volume(1444).as_bytes())
+    };
+    let found = open(&[]).unwrap().unwrap();
+    for &place in &places {
+        assert_eq!(open(&[place]).unwrap().as_ref(), Some(&found));
+    }
+    assert_eq!(open(&places).unwrap_err().kind(), crate::ErrorKind::Corrupt);
+}
+
+#[test]
+fn pages_have_segments_and_are_full() {
+    let (image, bytes) = index_with_dictionaries();
+    let pages = image.header().leaf_pages as usize;
+    assert!(pages > 4);
+    for page in bytes.chunks(PAGE_SIZE).skip(1).take(pages - 1) {
+        let free = page.iter().rev().take_while(|&&byte| byte == 0).count();
+        let opened = crate::format::leaf::LeafPage::open(page.try_into().unwrap()).unwrap();
+        assert!(
+            (2..=4).contains(&opened.segments()),
+            "{}",
+            opened.segments()
+        );
+        assert!(free < 100, "{free} bytes are free");
+    }
+}
+
+#[test]
+fn a_lookup_decodes_one_segment() {
+    let (_, bytes) = index_with_dictionaries();
+    let image = Image::options()
+        .index_only(true)
+        .open_parts(Box::new(bytes), Vec::new())
+        .unwrap();
+    let shelf = image.lookup(b"library/shelf_07").unwrap().unwrap();
+    let begun = image.counters().pages_decoded;
+    for number in (1400..1600).step_by(3) {
+        let path = volume(number);
+        let name = path.rsplit('/').next().unwrap();
+        let before = image.counters().pages_decoded;
+        image.lookup_in(&shelf, name.as_bytes()).unwrap().unwrap();
+        assert!(image.counters().pages_decoded - before <= 1);
+    }
+    // The directory lies in a few segments of a page or two.
+    assert!((1..8).contains(&(image.counters().pages_decoded - begun)));
 }

@@ -45,7 +45,7 @@ pub struct Plan {
 
 impl Plan {
     /// Reads all of `sorted` once. `repeated` is shown each entry whose path was given more than once,
-    /// and may refuse that; `seen` is shown every entry and its ordinal.
+    /// and may refuse that; `seen` is shown every entry and its ordinal, and may fail.
     ///
     /// Holds at most `memory` bytes, and spills to nameless files in `scratch_dir` beyond. Fails
     /// with [`ErrorKind::OutOfOrder`] if an entry's directory is missing or is no directory, and
@@ -55,7 +55,7 @@ impl Plan {
         scratch_dir: &Path,
         memory: usize,
         repeated: &mut dyn FnMut(&Record) -> Result<()>,
-        seen: &mut dyn FnMut(&Record, u64),
+        seen: &mut dyn FnMut(&Record, u64) -> Result<()>,
     ) -> Result<Self> {
         let mut totals = Totals::default();
         let mut counter = DirectoryCounter::new(scratch_dir, memory / 2);
@@ -84,7 +84,7 @@ impl Plan {
             if record.identity.is_none() {
                 totals.hole_bytes = totals.hole_bytes.saturating_add(record.holes_hint);
             }
-            seen(&record, ordinal);
+            seen(&record, ordinal)?;
             counter.add(&record, ordinal, kind == Kind::Directory)?;
             groups.add(&record, ordinal)?;
         }
@@ -364,7 +364,7 @@ mod tests {
             directory.path(),
             memory,
             &mut repeated,
-            &mut |_, _| {},
+            &mut |_, _| Ok(()),
         )?;
         let mut entries = plan.entries(&tree)?;
         let mut entry = PlannedEntry::empty();

@@ -28,6 +28,26 @@ impl FrameEncoder {
         })
     }
 
+    /// An encoder at zstd `level` for frames that refer to `dictionary`; if that is empty, to none.
+    pub fn with_dictionary(level: i32, dictionary: &[u8]) -> crate::Result<Self> {
+        let mut encoder = Self::new(level)?;
+        if !dictionary.is_empty() {
+            encoder
+                .context
+                .load_dictionary(dictionary)
+                .map_err(|code| {
+                    crate::Error::new(
+                        crate::ErrorKind::Limit,
+                        format!(
+                            "zstd refuses a dictionary of leaf pages: {}",
+                            zstd_safe::get_error_name(code)
+                        ),
+                    )
+                })?;
+        }
+        Ok(encoder)
+    }
+
     /// Appends the frame of `bytes` (at most [`MAX_FRAME`]) to `out` and returns its length.
     pub fn encode(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> crate::Result<usize> {
         self.scratch.clear();
@@ -138,7 +158,10 @@ impl FrameDecoder {
 }
 
 thread_local! {
-    static DECODER: RefCell<Option<FrameDecoder>> = const { RefCell::new(None) };
+    /// One for each kind of frame: a context that goes from one dictionary to another takes it for cold, and decodes
+    /// for a third more time.
+    static DECODERS: [RefCell<Option<FrameDecoder>>; 2] =
+        const { [RefCell::new(None), RefCell::new(None)] };
     static CONTENTS: RefCell<Option<FrameDecoder>> = const { RefCell::new(None) };
 }
 
@@ -167,19 +190,41 @@ pub fn decode_exactly(
     })
 }
 
-/// Decodes `frame` into `out`, which is cleared first and gets at most [`MAX_FRAME`] bytes.
-pub fn decode(frame: &[u8], out: &mut Vec<u8>) -> Parsed<()> {
+/// The frames of leaf pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageFrame {
+    /// Of names.
+    Names,
+    /// Of control streams.
+    Control,
+}
+
+/// Decodes `frame`, which refers to `dictionary`, into `out`, which is cleared first and gets at most [`MAX_FRAME`] bytes.
+pub fn decode(
+    kind: PageFrame,
+    frame: &[u8],
+    dictionary: Option<&DDict<'static>>,
+    out: &mut Vec<u8>,
+) -> Parsed<()> {
     out.clear();
-    DECODER.with_borrow_mut(|slot| {
-        let decoder = if let Some(decoder) = slot {
-            decoder
-        } else {
-            slot.insert(FrameDecoder::new(MAX_FRAME)?)
+    DECODERS.with(|[names, control]| {
+        let mut slot = match kind {
+            PageFrame::Names => names,
+            PageFrame::Control => control,
+        }
+        .borrow_mut();
+        let decoder = match &mut *slot {
+            Some(decoder) => decoder,
+            slot @ None => slot.insert(FrameDecoder::new(MAX_FRAME)?),
         };
-        let length = decoder
-            .context
-            .decompress(&mut *decoder.buffer, frame)
-            .map_err(|_| Malformed("frame does not decode"))?;
+        let buffer = &mut *decoder.buffer;
+        let length = match dictionary {
+            Some(dictionary) => decoder
+                .context
+                .decompress_using_ddict(buffer, frame, dictionary),
+            None => decoder.context.decompress(buffer, frame),
+        };
+        let length = length.map_err(|_| Malformed("frame does not decode"))?;
         out.extend_from_slice(decoder.buffer.get(..length).unwrap_or(&[]));
         Ok(())
     })
@@ -198,14 +243,14 @@ mod tests {
             let length = encoder.encode(&bytes, &mut frame).unwrap();
             prop_assert_eq!(length + 1, frame.len());
             let mut out = vec![1, 2, 3];
-            decode(&frame[1..], &mut out).unwrap();
+            decode(PageFrame::Names, &frame[1..], None, &mut out).unwrap();
             prop_assert_eq!(out, bytes);
         }
 
         #[test]
         fn damaged_frames_are_refused_or_harmless(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let mut out = Vec::new();
-            let _ = decode(&bytes, &mut out);
+            let _ = decode(PageFrame::Control, &bytes, None, &mut out);
             prop_assert!(out.len() <= MAX_FRAME);
         }
     }
@@ -246,7 +291,7 @@ mod tests {
             .compress2(&mut frame, &vec![0; MAX_FRAME + 1])
             .unwrap();
         assert_eq!(
-            decode(&frame, &mut Vec::new()),
+            decode(PageFrame::Names, &frame, None, &mut Vec::new()),
             Err(Malformed("frame does not decode"))
         );
     }

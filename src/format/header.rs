@@ -47,15 +47,24 @@ pub const FEATURE_CUT: u64 = 1 << 3;
 /// Required feature: several files may have one frame (columns `member`, `frame stored` and `frame data`).
 pub const FEATURE_MEMBERS: u64 = 1 << 4;
 
+/// Required feature: leaf pages are in segments, whose frames may refer to dictionaries (section `page dictionaries`).
+pub const FEATURE_SEGMENTS: u64 = 1 << 5;
+
 /// Features of the third class that this reader knows.
-pub(crate) const KNOWN_FEATURES: u64 =
-    FEATURE_HOLES | FEATURE_TIMES | FEATURE_COMPRESSED | FEATURE_CUT | FEATURE_MEMBERS;
+pub(crate) const KNOWN_FEATURES: u64 = FEATURE_HOLES
+    | FEATURE_TIMES
+    | FEATURE_COMPRESSED
+    | FEATURE_CUT
+    | FEATURE_MEMBERS
+    | FEATURE_SEGMENTS;
 
 /// The oldest minor version of the format, not below 2, that has these features of the third class: what does
 /// not need the newest comes out as it did before.
 pub fn minor_version(features_required: u64) -> u16 {
-    if features_required & FEATURE_MEMBERS != 0 {
+    if features_required & FEATURE_SEGMENTS != 0 {
         VERSION_MINOR
+    } else if features_required & FEATURE_MEMBERS != 0 {
+        4
     } else if features_required & FEATURE_CUT != 0 {
         3
     } else {
@@ -160,6 +169,11 @@ impl Header {
     /// Whether several files may have one frame.
     pub fn has_members(&self) -> bool {
         self.features_required & FEATURE_MEMBERS != 0
+    }
+
+    /// Whether leaf pages are in segments.
+    pub fn has_segments(&self) -> bool {
+        self.features_required & FEATURE_SEGMENTS != 0
     }
 
     /// Page number of the root of the tree.
@@ -487,7 +501,7 @@ mod tests {
         newer[8] = 2;
         assert_eq!(kind(&newer, 20 * PAGE_BYTES), ErrorKind::Version);
         let unknown = Header {
-            features_required: 1 << 5,
+            features_required: 1 << 6,
             ..sample()
         }
         .encode();

@@ -26,6 +26,7 @@ pub mod holes;
 pub mod inner;
 pub mod leaf;
 pub mod member;
+pub mod page_dictionaries;
 pub mod volume;
 
 /// Bytes of an index page, and the unit of every read of the index.
@@ -38,7 +39,7 @@ pub const PAGE_BYTES: u64 = 4096;
 pub const VERSION_MAJOR: u16 = 1;
 
 /// Newest minor version that this crate writes; readers accept any.
-pub const VERSION_MINOR: u16 = 4;
+pub const VERSION_MINOR: u16 = 5;
 
 /// Longest name of an entry in bytes.
 pub const MAX_NAME: usize = 255;

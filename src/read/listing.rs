@@ -5,13 +5,14 @@ use super::node::Node;
 use super::parentage;
 use super::tree::{self, Leaf};
 use crate::format::PAGE_BYTES;
-use crate::format::leaf::{LeafPage, RowCursor, Run};
+use crate::format::leaf::{LeafPage, RowCursor, Run, Segment};
 use crate::{Error, ErrorKind, Result};
+use std::sync::Arc;
 
 /// Leaf pages that a pass over everything asks the device for in advance: 1 MiB.
 const PAGES_AHEAD: u64 = 256;
 
-/// Gets the entries of a pass: leaf page, index in it, name, entry. False ends the pass.
+/// Gets the entries of a pass: segment, index in it, name, entry. False ends the pass.
 type Visit<'a> = dyn FnMut(&Leaf, usize, &[u8], &Node) -> Result<bool> + 'a;
 
 /// Gets the entries of a walk: parent path, name, entry. False ends the walk.
@@ -46,16 +47,16 @@ impl Image {
             return Ok(());
         }
         let first = children.first.saturating_add(from);
-        let mut run_end = (0, 0);
+        let mut run_end = (0, 0, 0);
         self.pass(
             first,
             children.end(),
             false,
             &mut |leaf, index, name, node| {
-                // Once for each page, unless the directory goes on where its run ends.
-                if run_end.0 != leaf.number || index >= run_end.1 {
+                // Once for each segment, unless the directory goes on where its run ends.
+                if (run_end.0, run_end.1) != (leaf.number, leaf.at) || index >= run_end.2 {
                     let run = self.run_of_children(leaf, index, dir)?;
-                    run_end = (leaf.number, run.entries.end);
+                    run_end = (leaf.number, leaf.at, run.entries.end);
                 }
                 Ok(visit(Listed {
                     index: node.ordinal - children.first,
@@ -73,10 +74,10 @@ impl Image {
         let mut far: Option<(u64, Vec<u8>)> = None;
         let end = self.header().entries;
         self.pass(from, end, true, &mut |leaf, index, name, node| {
-            let run = leaf.page.run_of(index);
+            let run = leaf.segment.run_of(index);
             match run.and_then(|run| run.far_parent) {
                 None => {
-                    let path = run.map_or(&[][..], |run| leaf.page.path_of(run));
+                    let path = run.map_or(&[][..], |run| leaf.segment.path_of(run));
                     Ok(visit(path, name, node))
                 }
                 Some(parent) => {
@@ -98,27 +99,27 @@ impl Image {
         let mut ordinal = first;
         let mut name = Vec::new();
         loop {
-            let mut cursor = RowCursor::at(&leaf.page, index);
-            leaf.page.name_into(index, &mut name);
+            let mut cursor = RowCursor::at(&leaf.segment, index);
+            leaf.segment.name_into(index, &mut name);
             let mut run: Option<&Run> = None;
-            while cursor.index() < leaf.page.len() {
+            while cursor.index() < leaf.segment.len() {
                 if ordinal >= end {
                     return Ok(());
                 }
                 if cursor.index() > index {
-                    leaf.page.advance_name(cursor.index(), &mut name);
+                    leaf.segment.advance_name(cursor.index(), &mut name);
                 }
                 if run.is_none_or(|run| cursor.index() >= run.entries.end) {
-                    run = leaf.page.run_of(cursor.index());
+                    run = leaf.segment.run_of(cursor.index());
                     if let Some(run) = run {
                         self.run_path(&leaf, run)?;
                     }
                 }
-                let row = LeafPage::check_name(ordinal, &name).and_then(|()| cursor.read());
+                let row = Segment::check_name(ordinal, &name).and_then(|()| cursor.read());
                 let row = row.map_err(|malformed| self.malformed(leaf.number, malformed))?;
                 let (mut node, _) = self.known_of_row(&row)?;
                 if node.is_directory() {
-                    node.path = run.and_then(|run| parentage::digest(&leaf.page, run, &name));
+                    node.path = run.and_then(|run| parentage::digest(&leaf.segment, run, &name));
                 }
                 if !visit(&leaf, cursor.index(), &name, &node)? {
                     return Ok(());
@@ -129,31 +130,54 @@ impl Image {
             if ordinal >= end {
                 return Ok(());
             }
-            let number = leaf.number + 1;
-            let page = if whole {
-                if number % PAGES_AHEAD == 1 || ordinal == first {
-                    let ahead = number.saturating_mul(PAGE_BYTES);
-                    self.store
-                        .part()
-                        .will_need(ahead, 2 * PAGES_AHEAD * PAGE_BYTES);
-                }
-                if number > self.header().leaf_pages {
-                    return Err(Error::corrupt("index ends before its last entry")
-                        .at_path(self.index_path()));
-                }
-                self.store.leaf_uncached(number)?
-            } else {
-                self.store.leaf(number, None)?
-            };
-            if page.first_ordinal != ordinal {
+            leaf = self.leaf_behind(&leaf, whole)?;
+            if leaf.segment.first_ordinal != ordinal {
                 return Err(
                     Error::corrupt("leaf page does not go on where the one before ends")
                         .at_path(self.index_path())
-                        .at_page(number),
+                        .at_page(leaf.number),
                 );
             }
-            leaf = Leaf { number, page };
             index = 0;
         }
+    }
+
+    /// The segment behind `leaf`, for a pass over everything or over some.
+    fn leaf_behind(&self, leaf: &Leaf, whole: bool) -> Result<Leaf> {
+        let at = leaf.at + 1;
+        if at < leaf.page.segments() {
+            return self.pass_leaf(leaf.number, Arc::clone(&leaf.page), at, whole);
+        }
+        let number = leaf.number + 1;
+        if !whole {
+            let page = self.store.leaf(number, None)?;
+            return self.pass_leaf(number, page, 0, whole);
+        }
+        if number % PAGES_AHEAD == 1 {
+            let ahead = number.saturating_mul(PAGE_BYTES);
+            self.store
+                .part()
+                .will_need(ahead, 2 * PAGES_AHEAD * PAGE_BYTES);
+        }
+        if number > self.header().leaf_pages {
+            return Err(
+                Error::corrupt("index ends before its last entry").at_path(self.index_path())
+            );
+        }
+        let page = self.store.leaf_uncached(number)?;
+        self.pass_leaf(number, page, 0, whole)
+    }
+
+    fn pass_leaf(&self, number: u64, page: Arc<LeafPage>, at: usize, whole: bool) -> Result<Leaf> {
+        if !whole {
+            return Leaf::open(&self.store, number, page, at);
+        }
+        let segment = self.store.segment_uncached(number, &page, at)?;
+        Ok(Leaf {
+            number,
+            at,
+            page,
+            segment,
+        })
     }
 }

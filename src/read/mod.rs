@@ -49,7 +49,7 @@ pub use verify::{Fault, Verified, VerifyOptions};
 use crate::entry::{Ino, Kind};
 use crate::format::blob::{self, Xattrs};
 use crate::format::header::Header;
-use crate::format::leaf::{LeafPage, LeafRow, Run};
+use crate::format::leaf::{LeafRow, Run, Segment};
 use crate::format::volume::Span;
 use crate::format::{MAX_INLINE_PATH, MAX_NAME, Malformed};
 use crate::{Error, ErrorKind, Result};
@@ -214,14 +214,14 @@ impl Image {
 
     /// The entry at `index` of a page.
     fn node_at(&self, leaf: &Leaf, index: usize) -> Result<Node> {
-        let row = leaf.page.row(index);
+        let row = leaf.segment.row(index);
         let row = row.map_err(|malformed| self.malformed(leaf.number, malformed))?;
         let mut node = self.node_from_row(&row)?;
         if node.is_directory() {
             let mut name = Vec::new();
-            leaf.page.name_into(index, &mut name);
-            let run = leaf.page.run_of(index);
-            node.path = run.and_then(|run| parentage::digest(&leaf.page, run, &name));
+            leaf.segment.name_into(index, &mut name);
+            let run = leaf.segment.run_of(index);
+            node.path = run.and_then(|run| parentage::digest(&leaf.segment, run, &name));
         }
         Ok(node)
     }
@@ -281,9 +281,11 @@ impl Image {
         if parent.len() > MAX_INLINE_PATH {
             return self.lookup_by_components(path);
         }
-        let leaf = tree::descend(&self.store, |inner| inner.find_key(parent, name))?;
-        match leaf.page.find_key(parent, name) {
-            Some(index) => self.node_at(&leaf, index).map(Some),
+        let (number, expected) =
+            tree::leaf_number(&self.store, |inner| inner.find_key(parent, name))?;
+        let page = self.store.leaf(number, expected)?;
+        match tree::find_key(&self.store, number, &page, parent, name)? {
+            Some((leaf, index)) => self.node_at(&leaf, index).map(Some),
             None => Ok(None),
         }
     }
@@ -321,20 +323,20 @@ impl Image {
             }
         };
         let page = self.store.leaf_after(number, expected, ask)?;
-        let leaf = Leaf { number, page };
-        let page_end = leaf.page.first_ordinal + leaf.page.len() as u64;
-        let low = leaf.index_of(first.max(leaf.page.first_ordinal));
-        let high = end.min(page_end).checked_sub(leaf.page.first_ordinal);
-        let (Some(low), Some(high)) = (low, high.and_then(|high| usize::try_from(high).ok()))
-        else {
-            return Err(
-                Error::corrupt("directory's children are not where the index says")
-                    .at_path(self.index_path())
-                    .at_page(leaf.number),
-            );
+        let misplaced = || {
+            Error::corrupt("directory's children are not where the index says")
+                .at_path(self.index_path())
+                .at_page(number)
         };
+        let at = page.find_in_run(&(first..end), name);
+        let leaf = Leaf::open(&self.store, number, page, at.ok_or_else(misplaced)?)?;
+        let low = leaf.index_of(first.max(leaf.segment.first_ordinal));
+        let low = low.ok_or_else(misplaced)?;
+        let high = end.min(leaf.segment.end()) - leaf.segment.first_ordinal;
+        // At most as many as the segment has entries.
+        let high = usize::try_from(high).unwrap_or(usize::MAX);
         self.run_of_children(&leaf, low, dir)?;
-        match leaf.page.find_name(low..high, name) {
+        match leaf.segment.find_name(low..high, name) {
             Some(index) => self.node_at(&leaf, index).map(Some),
             None => Ok(None),
         }
@@ -356,7 +358,7 @@ impl Image {
 
     /// The path that a page spells out for a run.
     fn run_path<'l>(&self, leaf: &'l Leaf, run: &Run) -> Result<&'l [u8]> {
-        let path = leaf.page.checked_path_of(run);
+        let path = leaf.segment.checked_path_of(run);
         path.map_err(|malformed| self.malformed(leaf.number, malformed))
     }
 
@@ -368,10 +370,10 @@ impl Image {
     fn name_and_parent(&self, ordinal: u64) -> Result<(Vec<u8>, Above)> {
         let (leaf, index) = tree::find_ordinal(&self.store, ordinal)?;
         let mut name = Vec::new();
-        leaf.page.name_into(index, &mut name);
-        LeafPage::check_name(ordinal, &name)
+        leaf.segment.name_into(index, &mut name);
+        Segment::check_name(ordinal, &name)
             .map_err(|malformed| self.malformed(leaf.number, malformed))?;
-        let parent = match leaf.page.run_of(index) {
+        let parent = match leaf.segment.run_of(index) {
             Some(run) => match run.far_parent {
                 Some(parent) => Above::Ordinal(parent),
                 None => Above::Path(self.run_path(&leaf, run)?.to_vec()),
@@ -421,7 +423,7 @@ impl Image {
         let ordinal = ordinal
             .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("no inode {}", ino.0)))?;
         let (leaf, index) = tree::find_ordinal(&self.store, ordinal)?;
-        let Some(run) = leaf.page.run_of(index) else {
+        let Some(run) = leaf.segment.run_of(index) else {
             return Ok(Ino::ROOT);
         };
         if let Some(parent) = run.far_parent {

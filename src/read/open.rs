@@ -5,10 +5,11 @@ use super::codecs::Codecs;
 use super::contents::{Contents, Volume};
 use super::files::{Absent, Part, ReadAt};
 use super::pages::PageStore;
-use crate::entry::Kind;
-use crate::format::attributes::{self, Attributes};
+use crate::format::attributes;
 use crate::format::codec::{self, Codec};
 use crate::format::header::{Header, Section};
+use crate::format::leaf::LeafContext;
+use crate::format::page_dictionaries::{self, DictionaryBytes, PageDictionaries};
 use crate::format::volume::{self, Identity, Layout, Span};
 use crate::format::{PAGE_BYTES, PAGE_SIZE, Uuid, checksum};
 use crate::{Error, ErrorKind, Result, image};
@@ -253,7 +254,7 @@ pub(crate) fn open_repaired(
 /// What is always in memory of an index.
 struct Index {
     header: Header,
-    table: Arc<[(Attributes, Kind)]>,
+    context: LeafContext,
     spans: Vec<Span>,
     codecs: Vec<Codec>,
 }
@@ -270,7 +271,7 @@ impl Index {
         let codecs = Codecs::new(Arc::clone(&part), &self.header, self.codecs);
         let contents = Contents::new(volumes, &self.header, codecs, chunk_bytes, ahead_bytes);
         let page_bytes = cache_bytes - chunk_bytes - ahead_bytes;
-        let store = PageStore::new(part, self.header, self.table, page_bytes);
+        let store = PageStore::new(part, self.header, self.context, page_bytes);
         Image::new(store, contents, self.spans)
     }
 }
@@ -311,12 +312,62 @@ fn load_index(part: &Part, length: u64) -> Result<Index> {
     let bytes = load_section(part, section, volume::ROW, crate::format::MAX_VOLUMES)?;
     let spans = volume::decode_spans(&bytes, section.rows).map_err(|m| at(m.into()))?;
     let codecs = load_codecs(part, &header)?;
+    let context = LeafContext {
+        table: table.into(),
+        chunk_shift: header.chunk_shift,
+        dictionaries: Arc::new(load_page_dictionaries(part, &header)?),
+    };
     Ok(Index {
         header,
-        table: table.into(),
+        context,
         spans,
         codecs,
     })
+}
+
+/// What the frames of leaf pages refer to: by the first section that is right.
+fn load_page_dictionaries(part: &Part, header: &Header) -> Result<PageDictionaries> {
+    let mut damage = None;
+    for section in page_dictionary_sections(header) {
+        let at = |error: Error| error.at_path(part.path()).at_offset(section.offset);
+        let loaded = read_page_dictionaries(part, section)
+            .and_then(|bytes| bytes.load().map_err(|malformed| at(malformed.into())));
+        match loaded {
+            Ok(dictionaries) => {
+                if let Some(error) = damage {
+                    log::warn!("{error}; using their copy");
+                }
+                return Ok(dictionaries);
+            }
+            Err(error) => damage = damage.or(Some(error)),
+        }
+    }
+    damage.map_or_else(|| Ok(PageDictionaries::default()), Err)
+}
+
+/// The sections of page dictionaries, all of which should be alike.
+pub(super) fn page_dictionary_sections(header: &Header) -> impl Iterator<Item = &Section> {
+    // Without the feature these are sections like any that a reader does not know.
+    let sections = header.sections.iter().filter(|_| header.has_segments());
+    sections.filter(|section| section.kind == page_dictionaries::SECTION)
+}
+
+/// The page dictionaries in a section.
+pub(super) fn read_page_dictionaries(part: &Part, section: &Section) -> Result<DictionaryBytes> {
+    let at = |error: Error| error.at_path(part.path()).at_offset(section.offset);
+    if section.rows != page_dictionaries::ROWS {
+        return Err(at(Error::corrupt("index has not two page dictionaries")));
+    }
+    let bytes = load_section(part, section, 1, page_dictionaries::MAX_SECTION)?;
+    let (dictionaries, length) =
+        DictionaryBytes::decode(&bytes).map_err(|malformed| at(malformed.into()))?;
+    if length == bytes.len() {
+        Ok(dictionaries)
+    } else {
+        Err(at(Error::corrupt(
+            "dictionaries of leaf pages and their section differ in length",
+        )))
+    }
 }
 
 /// The codecs of a compressed image. Dictionaries are left for those who need them.

@@ -1,12 +1,10 @@
 //! Index pages: read, checked, decoded, and kept within a budget of memory.
 
 use super::files::Part;
-use crate::entry::Kind;
-use crate::format::attributes::Attributes;
 use crate::format::header::Header;
 use crate::format::inner::InnerPage;
-use crate::format::leaf::LeafPage;
-use crate::format::{PAGE_BYTES, PAGE_SIZE, Parsed, checksum};
+use crate::format::leaf::{LeafContext, LeafPage, MAX_SEGMENTS, Segment};
+use crate::format::{Malformed, PAGE_BYTES, PAGE_SIZE, Parsed, checksum};
 use crate::{Error, Result};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -29,6 +27,12 @@ impl Weighter<u64, Arc<LeafPage>> for ByMemory {
     }
 }
 
+impl Weighter<u64, Arc<Segment>> for ByMemory {
+    fn weight(&self, _: &u64, segment: &Arc<Segment>) -> u64 {
+        segment.memory() as u64
+    }
+}
+
 impl Weighter<u64, Arc<InnerPage>> for ByMemory {
     fn weight(&self, _: &u64, page: &Arc<InnerPage>) -> u64 {
         page.memory() as u64
@@ -40,8 +44,10 @@ impl Weighter<u64, Arc<InnerPage>> for ByMemory {
 pub(super) struct PageStore {
     part: Arc<Part>,
     header: Header,
-    table: Arc<[(Attributes, Kind)]>,
+    context: LeafContext,
     leaves: Cache<u64, Arc<LeafPage>, ByMemory>,
+    /// By page and number in it.
+    segments: Cache<u64, Arc<Segment>, ByMemory>,
     inners: Cache<u64, Arc<InnerPage>, ByMemory>,
     decoded: AtomicU64,
 }
@@ -55,23 +61,26 @@ impl std::fmt::Debug for PageStore {
 }
 
 impl PageStore {
-    /// A store that keeps up to `cache_bytes` of decoded pages, half of them inner pages if there are so many.
+    /// A store that keeps up to `cache_bytes`: half of that are inner pages if there are so many, three eighths segments
+    /// of leaf pages, and an eighth leaf pages as they were read.
     pub(super) fn new(
         part: Arc<Part>,
         header: Header,
-        table: Arc<[(Attributes, Kind)]>,
+        context: LeafContext,
         cache_bytes: usize,
     ) -> Self {
-        let half = cache_bytes as u64 / 2;
-        // The estimates only size hash tables: a leaf page takes some 20 KiB decoded, an inner page 10 KiB.
-        let cache = |bytes: u64, page: u64| ((bytes / page).clamp(16, 1 << 20) as usize, bytes);
-        let (leaf_items, leaf_bytes) = cache(half, 20 << 10);
-        let (inner_items, inner_bytes) = cache(half, 10 << 10);
+        let eighth = cache_bytes as u64 / 8;
+        // The estimates only size hash tables: a segment takes some 7 KiB, an inner page 10 KiB.
+        let cache = |bytes: u64, each: u64| ((bytes / each).clamp(16, 1 << 20) as usize, bytes);
+        let (leaf_items, leaf_bytes) = cache(eighth, 5 << 10);
+        let (segment_items, segment_bytes) = cache(3 * eighth, 7 << 10);
+        let (inner_items, inner_bytes) = cache(4 * eighth, 10 << 10);
         Self {
             part,
             header,
-            table,
+            context,
             leaves: Cache::with_weighter(leaf_items, leaf_bytes, ByMemory),
+            segments: Cache::with_weighter(segment_items, segment_bytes, ByMemory),
             inners: Cache::with_weighter(inner_items, inner_bytes, ByMemory),
             decoded: AtomicU64::new(0),
         }
@@ -85,7 +94,7 @@ impl PageStore {
         &self.part
     }
 
-    /// How many pages were decoded.
+    /// How many inner pages and segments of leaf pages were decoded.
     pub(super) fn decoded(&self) -> u64 {
         self.decoded.load(Ordering::Relaxed)
     }
@@ -111,8 +120,17 @@ impl PageStore {
         if !checksum::page_is_sound(&self.header.uuid, number, &page) {
             return Err(self.corrupt(number, "page checksum does not match"));
         }
-        self.decoded.fetch_add(1, Ordering::Relaxed);
         decode(&page).map_err(|malformed| self.corrupt(number, malformed.0))
+    }
+
+    fn open_leaf(&self, page: &[u8; PAGE_SIZE]) -> Parsed<LeafPage> {
+        let page = LeafPage::open(page)?;
+        if page.is_segmented() && !self.header.has_segments() {
+            return Err(Malformed(
+                "leaf page has segments in an image that says it has none",
+            ));
+        }
+        Ok(page)
     }
 
     /// Leaf page `number`, from the cache or the device.
@@ -132,39 +150,64 @@ impl PageStore {
         }
         let page = self.leaves.get_or_insert_with(&number, || {
             before();
-            self.load(number, |page| {
-                LeafPage::open(page, &self.table, self.header.chunk_shift).map(Arc::new)
-            })
+            self.load(number, |page| self.open_leaf(page).map(Arc::new))
         })?;
-        let end = page.first_ordinal.saturating_add(page.len() as u64);
         let agrees = expected.is_none_or(|expected| {
             page.first_ordinal == expected.first_ordinal && page.position == expected.position
         });
-        if !agrees || end > self.header.entries {
+        if !agrees || page.end() > self.header.entries {
             return Err(self.corrupt(number, "leaf page contradicts the page above it"));
         }
         Ok(page)
+    }
+
+    /// Segment `at` of leaf page `number`, from the cache or decompressed.
+    pub(super) fn segment(&self, number: u64, page: &LeafPage, at: usize) -> Result<Arc<Segment>> {
+        // Page numbers are far below 2^60, as positions in the index are below 2^64.
+        let key = number * MAX_SEGMENTS as u64 + at as u64;
+        self.segments.get_or_insert_with(&key, || {
+            let segment = page.segment(at, &self.context);
+            let segment = segment.map_err(|malformed| self.corrupt(number, malformed.0))?;
+            self.decoded.fetch_add(1, Ordering::Relaxed);
+            Ok(Arc::new(segment))
+        })
+    }
+
+    /// As [`Self::segment`], for passes over all of them: what is not in the cache does not go there.
+    pub(super) fn segment_uncached(
+        &self,
+        number: u64,
+        page: &LeafPage,
+        at: usize,
+    ) -> Result<Arc<Segment>> {
+        let segment = page.segment(at, &self.context);
+        let segment = segment.map_err(|malformed| self.corrupt(number, malformed.0))?;
+        self.decoded.fetch_add(1, Ordering::Relaxed);
+        Ok(Arc::new(segment))
     }
 
     /// Reads leaf page `number` past the cache, for passes over all of them.
     pub(super) fn leaf_uncached(&self, number: u64) -> Result<Arc<LeafPage>> {
         match self.leaves.get(&number) {
             Some(page) => Ok(page),
-            None => self.load(number, |page| {
-                LeafPage::open(page, &self.table, self.header.chunk_shift).map(Arc::new)
-            }),
+            None => self.load(number, |page| self.open_leaf(page).map(Arc::new)),
         }
     }
 
-    /// Reads leaf page `number` past the cache and checks everything in it.
-    pub(super) fn leaf_checked(&self, number: u64) -> Result<LeafPage> {
-        self.load(number, |page| {
-            LeafPage::decode(page, &self.table, self.header.chunk_shift)
-        })
+    /// Reads leaf page `number` past the cache and checks everything in it. Gives its segments, at least one, too.
+    pub(super) fn leaf_checked(&self, number: u64) -> Result<(LeafPage, Vec<Segment>)> {
+        let (page, segments) = self.load(number, |bytes| {
+            let page = self.open_leaf(bytes)?;
+            Ok((page, LeafPage::decode(bytes, &self.context)?))
+        })?;
+        let count = segments.len() as u64;
+        self.decoded.fetch_add(count, Ordering::Relaxed);
+        Ok((page, segments))
     }
 
     /// Reads inner page `number` past the cache, for passes over all of them.
     pub(super) fn inner_uncached(&self, number: u64) -> Result<InnerPage> {
+        self.decoded.fetch_add(1, Ordering::Relaxed);
         self.load(number, InnerPage::decode)
     }
 
@@ -179,6 +222,7 @@ impl PageStore {
             return Err(self.corrupt(number, "page number is not that of an inner page"));
         }
         let page = self.inners.get_or_insert_with(&number, || {
+            self.decoded.fetch_add(1, Ordering::Relaxed);
             self.load(number, |page| InnerPage::decode(page).map(Arc::new))
         })?;
         let agrees = expected.is_none_or(|expected| {

@@ -9,16 +9,16 @@ use super::node::Node;
 use super::path_digest::PathDigest;
 use super::tree::Leaf;
 use crate::format::MAX_INLINE_PATH;
-use crate::format::leaf::{LeafPage, Run};
+use crate::format::leaf::{Run, Segment};
 use crate::{Error, Result};
 
-/// The digest of the path of the directory `name` in `run`, an entry of `page`; `None` where its children name it by
+/// The digest of the path of the directory `name` in `run`, an entry of `segment`; `None` where its children name it by
 /// ordinal.
-pub(super) fn digest(page: &LeafPage, run: &Run, name: &[u8]) -> Option<PathDigest> {
+pub(super) fn digest(segment: &Segment, run: &Run, name: &[u8]) -> Option<PathDigest> {
     if run.far_parent.is_some() {
         return None;
     }
-    let parent = page.path_of(run);
+    let parent = segment.path_of(run);
     let length = parent.len() + usize::from(!parent.is_empty()) + name.len();
     if parent.is_empty() {
         return Some(PathDigest::of(name));
@@ -33,21 +33,21 @@ pub(super) fn digest(page: &LeafPage, run: &Run, name: &[u8]) -> Option<PathDige
 }
 
 impl Image {
-    /// The run that begins at entry `index` of a page or holds it, if it is that of the children of `directory`.
+    /// The run that begins at entry `index` of a segment or holds it, if it is that of the children of `directory`.
     pub(super) fn run_of_children<'l>(
         &self,
         leaf: &'l Leaf,
         index: usize,
         directory: &Node,
     ) -> Result<&'l Run> {
-        let run = leaf.page.run_of(index).filter(|run| {
-            // The run of a directory begins at its first child or with the page.
-            let first = leaf.page.first_ordinal;
+        let run = leaf.segment.run_of(index).filter(|run| {
+            // The run of a directory begins at its first child or with the segment.
+            let first = leaf.segment.first_ordinal;
             let begins = first.saturating_add(run.entries.start as u64);
             begins == directory.children.first.max(first)
                 && match run.far_parent {
                     Some(parent) => parent == directory.ordinal,
-                    None => directory.path == Some(PathDigest::of(leaf.page.path_of(run))),
+                    None => directory.path == Some(PathDigest::of(leaf.segment.path_of(run))),
                 }
         });
         run.ok_or_else(|| {

@@ -6,7 +6,7 @@ use super::pages::PageStore;
 use super::{Image, tree};
 use crate::entry::{Ino, Kind};
 use crate::format::PAGE_BYTES;
-use crate::format::leaf::{LeafPage, RowCursor};
+use crate::format::leaf::{LeafPage, RowCursor, Segment};
 use crate::{Error, Result};
 use std::ops::Range;
 
@@ -73,7 +73,7 @@ impl Image {
                 let length = 2 * PAGES_AHEAD * PAGE_BYTES;
                 self.store.part().will_need(ahead, length);
             }
-            let page = match self.sound_leaf(number) {
+            let (page, segments) = match self.sound_leaf(number) {
                 Ok(page) => page,
                 Err(error) => {
                     damage.get_or_insert(error);
@@ -92,11 +92,13 @@ impl Image {
                 next = page.first_ordinal;
             }
             damage = None;
-            let behind = page.first_ordinal.saturating_add(page.len() as u64);
-            if next >= end || !self.visit_page(&page, next..end, &mut known_parent, visit) {
-                return;
+            for segment in &segments {
+                if next >= end || !self.visit_segment(segment, next..end, &mut known_parent, visit)
+                {
+                    return;
+                }
             }
-            next = next.max(behind);
+            next = next.max(page.end());
         }
         if next < end {
             visit(Remains::Lost(LostEntries {
@@ -113,38 +115,38 @@ impl Image {
             .at_page(number)
     }
 
-    fn sound_leaf(&self, number: u64) -> Result<LeafPage> {
-        let page = self.store.leaf_checked(number)?;
-        let end = page.first_ordinal.saturating_add(page.len() as u64);
-        if end > self.header().entries {
+    /// A page that is right, and its segments.
+    fn sound_leaf(&self, number: u64) -> Result<(LeafPage, Vec<Segment>)> {
+        let (page, segments) = self.store.leaf_checked(number)?;
+        if page.end() > self.header().entries {
             return Err(Error::corrupt("leaf page holds entries behind the last")
                 .at_path(self.index_path())
                 .at_page(number));
         }
-        Ok(page)
+        Ok((page, segments))
     }
 
-    /// Visits the entries of `page` in `range`; false if that was wanted to end.
-    fn visit_page(
+    /// Visits the entries of `segment` in `range`; false if that was wanted to end.
+    fn visit_segment(
         &self,
-        page: &LeafPage,
+        segment: &Segment,
         range: Range<u64>,
         known_parent: &mut KnownParent,
         visit: &mut dyn FnMut(Remains<'_>) -> bool,
     ) -> bool {
-        let mut cursor = RowCursor::new(page);
+        let mut cursor = RowCursor::new(segment);
         let mut name = Vec::new();
         while let Some(row) = cursor.row() {
-            page.advance_name(cursor.index(), &mut name);
+            segment.advance_name(cursor.index(), &mut name);
             if row.ordinal >= range.end {
                 return false;
             }
             if row.ordinal >= range.start {
                 let node = self.known_of_row(&row);
                 let node = node.map_or_else(|_| Node::from_row(&row), |(node, _)| node);
-                let run = page.run_of(cursor.index());
+                let run = segment.run_of(cursor.index());
                 let parent = match run.and_then(|run| run.far_parent) {
-                    None => run.map_or(&[][..], |run| page.path_of(run)),
+                    None => run.map_or(&[][..], |run| segment.path_of(run)),
                     Some(far) => {
                         if known_parent.as_ref().is_none_or(|(known, _)| *known != far) {
                             *known_parent = Some((far, self.nearest_path_of(far)));
@@ -261,7 +263,7 @@ fn leaf_page_of(store: &PageStore, ordinal: u64) -> u64 {
     while low < high {
         let middle = low + (high - low).div_ceil(2);
         let probe = (middle..=high).find_map(|number| {
-            let page = store.leaf_checked(number).ok()?;
+            let (page, _) = store.leaf_checked(number).ok()?;
             Some((number, page.first_ordinal))
         });
         match probe {

@@ -197,28 +197,41 @@ mod tests {
         }
     }
 
-    /// 30 x 30 directories of 30 files, with times that take space, so that a directory of 30 takes a third of a page or so.
+    /// 30 x 30 directories of 30 files, all with times that take space, so that a directory of 30 takes a third of a page or so.
     fn index() -> Vec<u8> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("image");
         let mut builder = Builder::new(&path, BuildOptions::default()).unwrap();
-        for number in 0..27_000_u64 {
-            let (outer, inner, file) = (number / 900, number / 30 % 30, number % 30);
-            let mut metadata = Metadata::new(Kind::File, 0o644);
+        let mut add = |path: &str, mut metadata: Metadata, number: u64| {
             let chance = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20;
             metadata.mtime = Timestamp {
                 seconds: i64::try_from(chance % 1_000_000_000).unwrap(),
                 nanoseconds: u32::try_from(chance % 999_999_937).unwrap(),
             };
-            let path = format!("{outer:02}/{inner:02}/{file:02}");
+            let contents = match metadata.kind() {
+                Some(Kind::File) => Contents::Bytes(b""),
+                _ => Contents::None,
+            };
             let entry = NewEntry {
                 path: path.as_bytes(),
                 metadata,
-                contents: Contents::Bytes(b""),
+                contents,
                 target: b"",
                 identity: None,
             };
             builder.add(entry).unwrap();
+        };
+        for number in 0..27_000_u64 {
+            let (outer, inner, file) = (number / 900, number / 30 % 30, number % 30);
+            let directory = Metadata::new(Kind::Directory, 0o755);
+            if inner == 0 && file == 0 {
+                add(&format!("{outer:02}"), directory.clone(), !number);
+            }
+            if file == 0 {
+                add(&format!("{outer:02}/{inner:02}"), directory, number << 20);
+            }
+            let path = format!("{outer:02}/{inner:02}/{file:02}");
+            add(&path, Metadata::new(Kind::File, 0o644), number);
         }
         builder.finish(&mut LogObserver).unwrap();
         std::fs::read(path).unwrap()

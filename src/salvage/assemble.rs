@@ -15,7 +15,7 @@ use crate::format::codec::MAX_DICTIONARIES;
 use crate::format::header::{self, Header, Section};
 use crate::format::inner::InnerPage;
 use crate::format::volume::{self, Span};
-use crate::format::{PAGE_BYTES, attributes, blob};
+use crate::format::{PAGE_BYTES, attributes, blob, page_dictionaries};
 
 /// Bytes of a section copied at once.
 const STEP: usize = 1 << 20;
@@ -102,7 +102,7 @@ pub(super) fn assemble(
                 leaf_pages: 0,
                 inner_pages: 0,
                 levels: 0,
-                chunk_shift: skeleton.chunk_shift,
+                chunk_shift: skeleton.context.chunk_shift,
                 sections: Vec::new(),
             }
         })
@@ -156,6 +156,10 @@ impl Assembly<'_> {
         }
         let header = self.skeleton.header.as_ref();
         let old: Vec<Section> = header.map_or_else(Vec::new, |header| header.sections.clone());
+        let kinds = old.iter().map(|section| section.kind);
+        let dictionaries = kinds.filter(|&kind| kind == page_dictionaries::SECTION);
+        let is_twice = dictionaries.count() > 1;
+        self.add_dictionaries()?;
         self.add(attributes::SECTION, &rows, attributes::ROW)?;
         self.add(volume::SECTION, &spans, volume::ROW)?;
         let mut found = Blobs::default();
@@ -179,7 +183,12 @@ impl Assembly<'_> {
                 });
             }
         }
-        let known = [attributes::SECTION, volume::SECTION, blob::SECTION];
+        let known = [
+            page_dictionaries::SECTION,
+            attributes::SECTION,
+            volume::SECTION,
+            blob::SECTION,
+        ];
         for section in old
             .into_iter()
             .filter(|section| !known.contains(&section.kind))
@@ -202,17 +211,35 @@ impl Assembly<'_> {
                 });
             }
         }
+        if is_twice {
+            self.add_dictionaries()?;
+        }
         Ok(found)
     }
 
+    /// Adds the page dictionaries, if there are any.
+    fn add_dictionaries(&mut self) -> Result<()> {
+        let dictionaries = &self.skeleton.dictionaries;
+        if dictionaries.is_empty() {
+            return Ok(());
+        }
+        let bytes = dictionaries.encode()?;
+        let (kind, rows) = (page_dictionaries::SECTION, page_dictionaries::ROWS);
+        self.write(kind, &bytes, rows)
+    }
+
     fn add(&mut self, kind: u32, bytes: &[u8], row: usize) -> Result<()> {
+        self.write(kind, bytes, (bytes.len() / row) as u64)
+    }
+
+    fn write(&mut self, kind: u32, bytes: &[u8], rows: u64) -> Result<()> {
         self.out.write_at(bytes, self.at)?;
         self.push(Section {
             kind,
             crc: crc(bytes),
             offset: self.at,
             length: bytes.len() as u64,
-            rows: (bytes.len() / row) as u64,
+            rows,
         });
         Ok(())
     }

@@ -11,7 +11,8 @@ use crate::format::attributes::{Attributes, ROW};
 use crate::format::bytes::ByteReader;
 use crate::format::checksum::{crc, page_is_sound};
 use crate::format::header::Section;
-use crate::format::leaf::{LeafPage, Outline, RowCursor};
+use crate::format::leaf::{LeafContext, LeafPage, Outline, RowCursor, Segment};
+use crate::format::page_dictionaries::PageDictionaries;
 use crate::format::{MAX_ATTRIBUTES, PAGE_SIZE, Uuid, attributes};
 use crate::read::LOST_OWNER;
 
@@ -77,13 +78,8 @@ fn row_in(bytes: &[u8]) -> Option<Row> {
 }
 
 /// The table of a section that the header describes.
-pub(super) fn read(
-    copies: &Copies,
-    uuid: &Uuid,
-    leaf_pages: u64,
-    section: &Section,
-    chunk_shift: u32,
-) -> Table {
+pub(super) fn read(sought: Sought<'_>, section: &Section) -> Table {
+    let copies = sought.copies;
     let length = usize::try_from(section.length).unwrap_or(usize::MAX);
     let length = length.min(MAX_ATTRIBUTES * ROW);
     let right = copies.right(section.offset, length, &|bytes| {
@@ -106,24 +102,12 @@ pub(super) fn read(
         // Where two places agree, the damage is elsewhere.
         first.filter(|first| found.all(|other| other.as_ref() == Some(first)))
     });
-    complete(
-        copies,
-        uuid,
-        leaf_pages,
-        rows.collect(),
-        chunk_shift,
-        versions.len() < 2,
-    )
+    complete(sought, rows.collect(), versions.len() < 2)
 }
 
 /// The table that begins at `offset`, of whose length nothing is known: rows go on until there are no more.
-pub(super) fn guess(
-    copies: &Copies,
-    uuid: &Uuid,
-    leaf_pages: u64,
-    offset: u64,
-    chunk_shift: u32,
-) -> Option<(Table, u64)> {
+pub(super) fn guess(sought: Sought<'_>, offset: u64) -> Option<(Table, u64)> {
+    let copies = sought.copies;
     let is_root = |bytes: &Vec<u8>| row_in(bytes).is_some_and(|(_, kind)| kind == Kind::Directory);
     if !copies.versions(offset, ROW).iter().any(is_root) {
         return None;
@@ -147,34 +131,11 @@ pub(super) fn guess(
         agreed.then_some(*row)
     });
     let unproven = tables.len() < 2;
-    Some((
-        complete(
-            copies,
-            uuid,
-            leaf_pages,
-            rows.collect(),
-            chunk_shift,
-            unproven,
-        ),
-        length,
-    ))
+    Some((complete(sought, rows.collect(), unproven), length))
 }
 
 /// Finds the kinds of the rows that are missing.
-pub(super) fn complete(
-    copies: &Copies,
-    uuid: &Uuid,
-    leaf_pages: u64,
-    rows: Vec<Option<Row>>,
-    chunk_shift: u32,
-    unproven: bool,
-) -> Table {
-    let sought = Sought {
-        copies,
-        uuid,
-        leaf_pages,
-        chunk_shift,
-    };
+pub(super) fn complete(sought: Sought<'_>, rows: Vec<Option<Row>>, unproven: bool) -> Table {
     let mut lost: BTreeMap<usize, Option<Kind>> = BTreeMap::new();
     let mut known = Vec::with_capacity(rows.len());
     for (index, row) in rows.into_iter().enumerate() {
@@ -199,11 +160,15 @@ pub(super) fn complete(
     }
 }
 
-struct Sought<'a> {
-    copies: &'a Copies,
-    uuid: &'a Uuid,
-    leaf_pages: u64,
-    chunk_shift: u32,
+/// The leaf pages whose attributes are sought.
+#[derive(Clone, Copy)]
+pub(super) struct Sought<'a> {
+    pub(super) copies: &'a Copies,
+    pub(super) uuid: &'a Uuid,
+    pub(super) leaf_pages: u64,
+    pub(super) chunk_shift: u32,
+    /// What the frames of the pages refer to.
+    pub(super) dictionaries: &'a Arc<PageDictionaries>,
 }
 
 impl Sought<'_> {
@@ -226,7 +191,11 @@ impl Sought<'_> {
         let numbers = 1..=self.leaf_pages.min(MOST_PAGES);
         numbers.filter_map(|number| {
             let page = self.sound_page(number)?;
-            Some((number, page, Outline::decode(&page).ok()?))
+            Some((
+                number,
+                page,
+                Outline::decode(&page, self.dictionaries).ok()?,
+            ))
         })
     }
 
@@ -329,6 +298,7 @@ impl Sought<'_> {
             page,
             end,
             chunk_shift: self.chunk_shift,
+            dictionaries: self.dictionaries,
             kinds: Vec::new(),
             rows: entries.into_iter().collect(),
             table: known.to_vec(),
@@ -363,15 +333,18 @@ fn settle(known: &mut [Row], lost: &mut BTreeMap<usize, Option<Kind>>, row: usiz
     }
 }
 
-/// Where the extents of a page end.
-pub(super) fn end_of(page: &LeafPage) -> u64 {
-    let mut cursor = RowCursor::new(page);
-    let mut end = page.position;
-    while let Some(row) = cursor.row() {
-        if row.stored > 0 && row.is_implicit {
-            end = row.position.saturating_add(row.stored);
+/// Where the extents of a page with these segments end.
+pub(super) fn end_of(segments: &[Segment]) -> u64 {
+    let mut end = 0;
+    for segment in segments {
+        end = segment.position;
+        let mut cursor = RowCursor::new(segment);
+        while let Some(row) = cursor.row() {
+            if row.stored > 0 && row.is_implicit {
+                end = row.position.saturating_add(row.stored);
+            }
+            cursor.advance();
         }
-        cursor.advance();
     }
     end
 }
@@ -382,6 +355,7 @@ struct Search<'a> {
     /// Where its extents end, if that is known.
     end: Option<u64>,
     chunk_shift: u32,
+    dictionaries: &'a Arc<PageDictionaries>,
     /// The rows, and how many entries of the page each has.
     rows: Vec<(usize, usize)>,
     /// A kind for each of the first of them.
@@ -404,8 +378,12 @@ impl Search<'_> {
                 return;
             }
             self.tries -= 1;
-            let table: Arc<[Row]> = self.table.as_slice().into();
-            let page = LeafPage::decode(self.page, &table, self.chunk_shift);
+            let context = LeafContext {
+                table: self.table.as_slice().into(),
+                chunk_shift: self.chunk_shift,
+                dictionaries: Arc::clone(self.dictionaries),
+            };
+            let page = LeafPage::decode(self.page, &context);
             if page.is_ok_and(|page| self.end.is_none_or(|end| end == end_of(&page))) {
                 self.fitting.push(self.kinds.clone());
             }

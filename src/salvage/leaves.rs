@@ -1,7 +1,6 @@
 //! The leaf pages of an index, each from the place where it is whole, and what inner pages have to say of them.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use super::copies::Copies;
 use super::skeleton::Skeleton;
@@ -11,7 +10,7 @@ use crate::build::output::Output;
 use crate::entry::Kind;
 use crate::format::checksum::page_is_sound;
 use crate::format::inner::Separator;
-use crate::format::leaf::{LeafPage, Outline, RowCursor};
+use crate::format::leaf::{LeafPage, Outline, RowCursor, Segment};
 use crate::format::{MAX_INLINE_PATH, MAX_NAME, PAGE_BYTES, PAGE_SIZE};
 
 /// What the entries come to, as a header counts them.
@@ -31,8 +30,8 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    fn add(&mut self, page: &LeafPage) {
-        let mut cursor = RowCursor::new(page);
+    fn add(&mut self, segment: &Segment) {
+        let mut cursor = RowCursor::new(segment);
         while let Some(row) = cursor.row() {
             *match row.kind {
                 Kind::File => &mut self.files,
@@ -52,7 +51,7 @@ impl Counts {
             }
             cursor.advance();
         }
-        self.end = page.first_ordinal.saturating_add(page.len() as u64);
+        self.end = segment.end();
     }
 
     /// How many entries there were.
@@ -128,18 +127,19 @@ impl<'a> Leaves<'a> {
                 if !uses_known_rows(skeleton, page) {
                     return None;
                 }
-                let leaf =
-                    LeafPage::decode(page, &skeleton.table.rows, skeleton.chunk_shift).ok()?;
+                let segments = LeafPage::decode(page, &skeleton.context).ok()?;
                 // Each lost page had an entry at least.
-                let first = leaf.first_ordinal;
+                let first = segments.first()?.first_ordinal;
                 let follows = first >= next.saturating_add(waiting)
                     && (waiting > 0 || first == next)
-                    && first.saturating_add(leaf.len() as u64) <= entries;
-                follows.then(|| (Box::new(*page), leaf))
+                    && segments.last()?.end() <= entries;
+                follows.then(|| (Box::new(*page), segments))
             });
-            if let Some((place, (page, leaf))) = found {
+            if let Some((place, (page, segments))) = found {
                 self.mended += u64::from(place > 0);
-                self.found(number, &page, &leaf)?;
+                if let (Some(first), Some(last)) = (segments.first(), segments.last()) {
+                    self.found(number, &page, (first, last), &segments)?;
+                }
             } else {
                 self.lost += 1;
                 self.waiting += 1;
@@ -154,8 +154,16 @@ impl<'a> Leaves<'a> {
         self.describe_lost(number, end, None)
     }
 
-    fn found(&mut self, number: u64, page: &[u8; PAGE_SIZE], leaf: &LeafPage) -> Result<()> {
-        let run = self.run_of(leaf, 0);
+    /// `ends` are the first and the last of the `segments` of `page`.
+    fn found(
+        &mut self,
+        number: u64,
+        page: &[u8; PAGE_SIZE],
+        ends: (&Segment, &Segment),
+        segments: &[Segment],
+    ) -> Result<()> {
+        let leaf = ends.0;
+        let run = self.run_of((leaf, 0), segments);
         let mut name = Vec::new();
         leaf.name_into(0, &mut name);
         let first = leaf.first_ordinal;
@@ -177,11 +185,13 @@ impl<'a> Leaves<'a> {
         self.levels.push(number, first, leaf.position, &separator)?;
         self.out.write_at(page, number * PAGE_BYTES)?;
         self.firsts.push(first);
-        self.counts.add(leaf);
+        for segment in segments {
+            self.counts.add(segment);
+        }
         self.position = leaf.position;
-        let last = leaf.len().saturating_sub(1);
-        self.last_run = self.run_of(leaf, last);
-        leaf.name_into(last, &mut self.last_name);
+        let last = ends.1.len().saturating_sub(1);
+        self.last_run = self.run_of((ends.1, last), segments);
+        ends.1.name_into(last, &mut self.last_name);
         Ok(())
     }
 
@@ -215,7 +225,8 @@ impl<'a> Leaves<'a> {
         Ok(())
     }
 
-    fn run_of(&self, leaf: &LeafPage, index: usize) -> RunPath {
+    /// The run of the entry at an index of `leaf`, which is one of the segments of the `current` page.
+    fn run_of(&self, (leaf, index): (&Segment, usize), current: &[Segment]) -> RunPath {
         let Some(run) = leaf.run_of(index) else {
             return RunPath::default();
         };
@@ -229,7 +240,7 @@ impl<'a> Leaves<'a> {
         if self.last_run.far == Some(parent) {
             return self.last_run.clone();
         }
-        let path = self.path_of(parent, leaf);
+        let path = self.path_of(parent, current);
         RunPath {
             unknown: path.is_none(),
             path: path.unwrap_or_else(|| self.last_run.path.clone()),
@@ -238,17 +249,20 @@ impl<'a> Leaves<'a> {
     }
 
     /// The path of the entry at `ordinal`, which is in `current` or in a page that was written already.
-    fn path_of(&self, ordinal: u64, current: &LeafPage) -> Option<Vec<u8>> {
+    fn path_of(&self, ordinal: u64, current: &[Segment]) -> Option<Vec<u8>> {
+        let first = current.first()?.first_ordinal;
         let mut names: Vec<Vec<u8>> = Vec::new();
         let mut at = ordinal;
         let mut path = loop {
             let earlier;
-            let leaf = if at >= current.first_ordinal {
+            let segments = if at >= first {
                 current
             } else {
                 earlier = self.page_of(at)?;
                 &*earlier
             };
+            let behind = segments.partition_point(|segment| segment.first_ordinal <= at);
+            let leaf = segments.get(behind.checked_sub(1)?)?;
             let index = usize::try_from(at.checked_sub(leaf.first_ordinal)?).ok()?;
             let run = leaf.run_of(index).filter(|_| index < leaf.len())?;
             let mut name = Vec::new();
@@ -268,7 +282,8 @@ impl<'a> Leaves<'a> {
         Some(path)
     }
 
-    fn page_of(&self, ordinal: u64) -> Option<Arc<LeafPage>> {
+    /// The segments of the page with the entry at `ordinal`.
+    fn page_of(&self, ordinal: u64) -> Option<Vec<Segment>> {
         let number = self.firsts.partition_point(|&first| first <= ordinal) as u64;
         let mut page = [0; PAGE_SIZE];
         self.out.read_at(&mut page, number * PAGE_BYTES).ok()?;
@@ -276,9 +291,7 @@ impl<'a> Leaves<'a> {
         if !page_is_sound(&skeleton.uuid, number, &page) {
             return None;
         }
-        LeafPage::decode(&page, &skeleton.table.rows, skeleton.chunk_shift)
-            .ok()
-            .map(Arc::new)
+        LeafPage::decode(&page, &skeleton.context).ok()
     }
 }
 
@@ -286,7 +299,7 @@ impl<'a> Leaves<'a> {
 fn uses_known_rows(skeleton: &Skeleton, page: &[u8; PAGE_SIZE]) -> bool {
     let unknown = &skeleton.table.unknown;
     unknown.is_empty()
-        || Outline::decode(page)
+        || Outline::decode(page, &skeleton.context.dictionaries)
             .is_ok_and(|outline| outline.rows.iter().all(|row| !unknown.contains(row)))
 }
 

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 
 use super::part::{Part, decode_header};
 use crate::format::checksum::page_crc;
+use crate::format::leaf::MAX_SEGMENTS;
 use crate::format::{MAX_LEVELS, PAGE_BYTES, PAGE_SIZE, Uuid};
 
 /// Pages that must agree on where the index begins before the search ends early.
@@ -70,8 +71,9 @@ fn reduce(basis: &[(u32, u32)], row: &mut (u32, u32)) {
 
 /// Whether the bytes behind the checksum can be those of an index page.
 fn looks_like_a_page(page: &[u8; PAGE_SIZE]) -> bool {
-    let [_, _, _, _, level, zero, low, high, ..] = *page;
-    u32::from(level) <= MAX_LEVELS && zero == 0 && (low, high) != (0, 0)
+    let [_, _, _, _, level, segments, low, high, ..] = *page;
+    let most = if level == 0 { MAX_SEGMENTS } else { 0 };
+    u32::from(level) <= MAX_LEVELS && usize::from(segments) <= most && (low, high) != (0, 0)
 }
 
 /// Page `place` of the file, out of a block that is read when its last page is asked for.

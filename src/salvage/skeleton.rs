@@ -1,22 +1,27 @@
 //! What must be known of an index before its pages mean anything: from its header, or, if no header is left, from
 //! the pages themselves.
 
-use super::attributes::{self, Table};
+use super::attributes::{self, Sought, Table};
 use super::copies::Copies;
 use super::part::{Part, Sealed, decode_header};
 use crate::Result;
 use crate::format::checksum::{crc, page_is_sound};
 use crate::format::header::{Header, Section};
 use crate::format::inner::InnerPage;
-use crate::format::leaf::LeafPage;
+use crate::format::leaf::{LeafContext, LeafPage};
+use crate::format::page_dictionaries::{self, DictionaryBytes, MAGIC, MAX_SECTION};
 use crate::format::volume::{ROW, SECTION, Span, decode_spans};
 use crate::format::{MAX_VOLUMES, PAGE_BYTES, PAGE_SIZE, Uuid};
+use std::sync::Arc;
 
 /// Chunk shift to begin with where none is known: that of the builder.
 const USUAL_CHUNK_SHIFT: u32 = crate::build::DEFAULT_CHUNK_SHIFT;
 
 /// Pages behind the last inner page that is left in which the sections are looked for.
 const MOST_SOUGHT: u64 = 1024;
+
+/// Pages before the end of an index in which the last section is looked for.
+const MOST_BEHIND: u64 = 64;
 
 /// Pages by which the chunk shift is found.
 const MOST_COMPARED: u64 = 2048;
@@ -27,8 +32,11 @@ pub(super) struct Skeleton {
     /// The header, if one was found.
     pub(super) header: Option<Header>,
     pub(super) leaf_pages: u64,
-    pub(super) chunk_shift: u32,
+    /// What the frames of leaf pages refer to, as the index has it.
+    pub(super) dictionaries: DictionaryBytes,
     pub(super) table: Table,
+    /// What leaf pages are read with.
+    pub(super) context: LeafContext,
     pub(super) spans: Vec<Span>,
     /// Where the blobs begin, and how long they can be.
     pub(super) blobs: Option<(u64, u64)>,
@@ -69,22 +77,28 @@ pub(super) fn from_header(
 ) -> Skeleton {
     let uuid = header.uuid;
     let section = |kind| header.section(kind).copied();
+    let sections = header
+        .sections
+        .iter()
+        .filter(|section| section.kind == page_dictionaries::SECTION && header.has_segments());
+    let mut places = sections.map(|section| section.offset).peekable();
+    let has_some = places.peek().is_some();
+    let dictionaries = places.find_map(|offset| page_dictionaries_at(copies, offset));
+    if has_some && dictionaries.is_none() {
+        note("the dictionaries of the leaf pages are lost, and with them all names".into());
+    }
+    let dictionaries = dictionaries.unwrap_or_default();
+    let loaded = Arc::new(dictionaries.load().unwrap_or_default());
+    let sought = Sought {
+        copies,
+        uuid: &uuid,
+        leaf_pages: header.leaf_pages,
+        chunk_shift: header.chunk_shift,
+        dictionaries: &loaded,
+    };
     let table = match section(crate::format::attributes::SECTION) {
-        Some(section) => attributes::read(
-            copies,
-            &uuid,
-            header.leaf_pages,
-            &section,
-            header.chunk_shift,
-        ),
-        None => attributes::complete(
-            copies,
-            &uuid,
-            header.leaf_pages,
-            Vec::new(),
-            header.chunk_shift,
-            true,
-        ),
+        Some(section) => attributes::read(sought, &section),
+        None => attributes::complete(sought, Vec::new(), true),
     };
     let spans = section(SECTION).and_then(|section| proven_spans(copies, &section));
     let spans = spans.unwrap_or_else(|| {
@@ -101,7 +115,12 @@ pub(super) fn from_header(
     Skeleton {
         uuid,
         leaf_pages: header.leaf_pages.min(pages.saturating_sub(1)),
-        chunk_shift: header.chunk_shift,
+        context: LeafContext {
+            table: Arc::clone(&table.rows),
+            chunk_shift: header.chunk_shift,
+            dictionaries: loaded,
+        },
+        dictionaries,
         table,
         spans,
         blobs,
@@ -190,32 +209,47 @@ pub(super) fn from_pages(
         return None;
     }
     let behind = census.last_inner.max(census.last_leaf) + 1;
-    let guess = |chunk_shift| {
-        let end = copies.pages().min(behind.saturating_add(MOST_SOUGHT));
-        (behind..end).find_map(|page| {
-            let offset = page * PAGE_BYTES;
-            let (table, length) = attributes::guess(copies, uuid, leaf_pages, offset, chunk_shift)?;
-            Some((table, (offset + length).next_multiple_of(PAGE_BYTES)))
-        })
+    let sections = behind..copies.pages().min(behind.saturating_add(MOST_SOUGHT));
+    // They come first and last.
+    let last = copies.pages().saturating_sub(MOST_BEHIND)..copies.pages();
+    let dictionaries = sections
+        .clone()
+        .chain(last)
+        .find_map(|page| page_dictionaries_at(copies, page * PAGE_BYTES));
+    let dictionaries = dictionaries.unwrap_or_default();
+    let loaded = Arc::new(dictionaries.load().unwrap_or_default());
+    let mut sought = Sought {
+        copies,
+        uuid,
+        leaf_pages,
+        chunk_shift: USUAL_CHUNK_SHIFT,
+        dictionaries: &loaded,
     };
-    let (table, volumes_at) = if let Some((table, at)) = guess(USUAL_CHUNK_SHIFT) {
-        (table, Some(at))
-    } else {
-        let rows = Vec::new();
-        let table = attributes::complete(copies, uuid, leaf_pages, rows, USUAL_CHUNK_SHIFT, true);
-        (table, None)
+    let guess = |page| {
+        let offset = page * PAGE_BYTES;
+        let (table, length) = attributes::guess(sought, offset)?;
+        Some((table, (offset + length).next_multiple_of(PAGE_BYTES)))
+    };
+    let (table, volumes_at) = match sections.clone().find_map(guess) {
+        Some((table, at)) => (table, Some(at)),
+        None => (attributes::complete(sought, Vec::new(), true), None),
     };
     let (spans, spans_length) = volumes_at
         .and_then(|at| guessed_spans(copies, at, volumes.len()))
         .unwrap_or_else(|| (spans_of_volumes(volumes), 0));
     let blobs = volumes_at.map(|at| (at + spans_length).next_multiple_of(PAGE_BYTES));
     let index_end = copies.pages() * PAGE_BYTES;
-    let chunk_shift = find_chunk_shift(copies, uuid, leaf_pages, &table);
+    sought.chunk_shift = find_chunk_shift(sought, &table);
     Some(Skeleton {
         uuid: *uuid,
         header: None,
         leaf_pages,
-        chunk_shift,
+        context: LeafContext {
+            table: Arc::clone(&table.rows),
+            chunk_shift: sought.chunk_shift,
+            dictionaries: loaded,
+        },
+        dictionaries,
         table,
         spans,
         blobs: blobs.and_then(|at| Some((at, index_end.checked_sub(at)?))),
@@ -234,23 +268,28 @@ fn guessed_spans(copies: &Copies, offset: u64, volumes: usize) -> Option<(Vec<Sp
 }
 
 /// The chunk shift with which the extents of most pages end where those of the next page begin.
-fn find_chunk_shift(copies: &Copies, uuid: &Uuid, leaf_pages: u64, table: &Table) -> u32 {
+fn find_chunk_shift(sought: Sought<'_>, table: &Table) -> u32 {
     let mut best = (u64::MAX, USUAL_CHUNK_SHIFT);
     let others = crate::format::header::CHUNK_SHIFTS.filter(|&shift| shift != USUAL_CHUNK_SHIFT);
     for shift in std::iter::once(USUAL_CHUNK_SHIFT).chain(others) {
+        let context = LeafContext {
+            table: Arc::clone(&table.rows),
+            chunk_shift: shift,
+            dictionaries: Arc::clone(sought.dictionaries),
+        };
         let mut misfits = 0;
         let mut end_before = None;
-        for number in 1..=leaf_pages.min(MOST_COMPARED) {
-            let page = copies.page(number, |page| {
-                page_is_sound(uuid, number, page)
-                    .then(|| LeafPage::decode(page, &table.rows, shift))
+        for number in 1..=sought.leaf_pages.min(MOST_COMPARED) {
+            let page = sought.copies.page(number, |page| {
+                page_is_sound(sought.uuid, number, page).then(|| LeafPage::decode(page, &context))
             });
             let Some((_, Ok(page))) = page else {
                 misfits += u64::from(page.is_some());
                 end_before = None;
                 continue;
             };
-            misfits += u64::from(end_before.is_some_and(|end| end != page.position));
+            let start = page.first().map(|segment| segment.position);
+            misfits += u64::from(end_before.is_some() && end_before != start);
             end_before = Some(attributes::end_of(&page));
         }
         if misfits < best.0 {
@@ -258,4 +297,20 @@ fn find_chunk_shift(copies: &Copies, uuid: &Uuid, leaf_pages: u64, table: &Table
         }
     }
     best.1
+}
+
+/// The dictionaries of leaf pages in the section at `offset`, if it is one; it says itself how long it is and what its
+/// checksum is.
+fn page_dictionaries_at(copies: &Copies, offset: u64) -> Option<DictionaryBytes> {
+    let length = copies.versions(offset, 2 * MAGIC.len()).into_iter();
+    let mut lengths = length.filter_map(|bytes| {
+        let length = bytes.get(12..16).filter(|_| bytes.starts_with(&MAGIC))?;
+        Some(u32::from_le_bytes(*length.first_chunk()?) as usize)
+    });
+    lengths.find_map(|length| {
+        let length = Some(length).filter(|&length| length <= MAX_SECTION)?;
+        let right = |bytes: &[u8]| DictionaryBytes::decode(bytes).is_ok();
+        let bytes = copies.right(offset, length, &right)?;
+        DictionaryBytes::decode(&bytes).ok().map(|(bytes, _)| bytes)
+    })
 }

@@ -6,10 +6,11 @@ use dgfs::format::attributes::{self, Attributes};
 use dgfs::format::checksum::{crc, seal_page};
 use dgfs::format::codec;
 use dgfs::format::cut::Cut;
-use dgfs::format::frame::{ContentEncoder, FrameEncoder};
-use dgfs::format::header::{Header, Section};
+use dgfs::format::frame::ContentEncoder;
+use dgfs::format::header::{FEATURE_SEGMENTS, Header, Section};
 use dgfs::format::inner::{InnerBuilder, Separator};
-use dgfs::format::leaf::{LeafBuilder, NewEntry, NewMember, NewTarget};
+use dgfs::format::leaf::{LeafBuilder, LeafFrames, NewEntry, NewMember, NewTarget, PageBuilder};
+use dgfs::format::page_dictionaries::{self, DictionaryBytes};
 use dgfs::format::volume::{self, Identity, Layout, Span};
 use dgfs::format::{PAGE_BYTES, PAGE_SIZE, blob};
 
@@ -121,6 +122,17 @@ pub(crate) struct Page {
     pub(crate) first_ordinal: u64,
     pub(crate) position: u64,
     pub(crate) entries: Vec<Entry>,
+    /// Its segments but for the first.
+    pub(crate) further: Vec<Further>,
+}
+
+/// A segment that is not the first of its page.
+#[derive(Debug, Clone)]
+pub(crate) struct Further {
+    /// How many entries of the page come before.
+    pub(crate) before: usize,
+    pub(crate) position: u64,
+    pub(crate) separator: Vec<u8>,
 }
 
 /// What an inner page says of a page: number, first ordinal, position, separator.
@@ -137,6 +149,8 @@ pub(crate) struct Handmade {
     pub(crate) chunk_shift: u32,
     /// Sections behind the usual ones; with any of codecs the image is a compressed one.
     pub(crate) sections: Vec<codec::Section>,
+    /// What frames of leaf pages refer to, whether a section has it or not.
+    pub(crate) page_dictionaries: DictionaryBytes,
     /// Changes pages of the index before they get their checksums, by number.
     pub(crate) change_page: fn(u64, &mut [u8; PAGE_SIZE]),
     /// Changes the header before it is written.
@@ -167,12 +181,14 @@ impl Handmade {
                 first_ordinal: 0,
                 position: PAGE_BYTES,
                 entries,
+                further: Vec::new(),
             }],
             inner: Vec::new(),
             blobs: Vec::new(),
             contents,
             chunk_shift: 12,
             sections: Vec::new(),
+            page_dictionaries: DictionaryBytes::default(),
             change_page: |_, _| {},
             change_header: |_| {},
         }
@@ -196,6 +212,26 @@ impl Handmade {
         ];
         let notes = [codec::Note::default(), codec::Note::new(label)];
         self.sections = codec::Section::of_codecs(&codecs, stored, &notes);
+    }
+
+    /// Gives the frames of leaf pages dictionaries.
+    pub(crate) fn refer_to(&mut self, dictionaries: DictionaryBytes) {
+        self.sections.push(codec::Section {
+            kind: page_dictionaries::SECTION,
+            rows: page_dictionaries::ROWS,
+            bytes: dictionaries.encode().unwrap(),
+        });
+        self.page_dictionaries = dictionaries;
+    }
+
+    /// Begins a further segment of the first page before entry number `before`, which has this separator. No extents of the
+    /// page are implicit.
+    pub(crate) fn split(&mut self, before: usize, separator: &[u8]) {
+        self.pages[0].further.push(Further {
+            before,
+            position: PAGE_BYTES,
+            separator: separator.to_vec(),
+        });
     }
 
     /// Adds a blob and returns its offset.
@@ -231,7 +267,8 @@ impl Handmade {
 
     fn index(&self, extents_end: u64) -> Vec<u8> {
         let mut index = vec![0; PAGE_SIZE];
-        let leaves = self.pages.iter().map(leaf);
+        let leaves = self.pages.iter();
+        let leaves = leaves.map(|page| leaf(page, &self.page_dictionaries));
         let inner = self
             .inner
             .iter()
@@ -294,15 +331,18 @@ impl Handmade {
         let sizes = entries()
             .filter(|entry| entry.primary == 0)
             .map(|entry| entry.size);
+        let mut kinds = self.sections.iter().map(|section| section.kind);
+        let has_codecs = kinds.any(|kind| kind != page_dictionaries::SECTION);
         Header {
             version_minor: 0,
             features_optional: 0,
             features_warn: 0,
-            // Holes, frames, cut contents and shared frames, which not every image has.
+            // Holes, frames, cut contents and shared frames, which not every image has, and segments.
             features_required: u64::from(entries().any(|entry| entry.hole_bytes > 0))
-                | u64::from(!self.sections.is_empty()) << 2
+                | u64::from(has_codecs) << 2
                 | u64::from(entries().any(|entry| entry.cut.is_some())) << 3
-                | u64::from(entries().any(|entry| entry.member.is_some())) << 4,
+                | u64::from(entries().any(|entry| entry.member.is_some())) << 4
+                | FEATURE_SEGMENTS,
             uuid: UUID,
             index_length: 0,
             entries: entries().count() as u64,
@@ -354,7 +394,7 @@ fn blobs(mut section: &[u8]) -> u64 {
     count
 }
 
-fn leaf(page: &Page) -> [u8; PAGE_SIZE] {
+fn leaf(page: &Page, dictionaries: &DictionaryBytes) -> [u8; PAGE_SIZE] {
     let mut builder = LeafBuilder::default();
     for entry in &page.entries {
         if let Some((path, parent)) = &entry.run {
@@ -390,15 +430,27 @@ fn leaf(page: &Page) -> [u8; PAGE_SIZE] {
             },
         });
     }
-    let mut frames = FrameEncoder::new(9).unwrap();
-    let mut out = [0; PAGE_SIZE];
-    let (count, ordinal) = (page.entries.len(), page.first_ordinal);
-    let used = builder.encode(count, ordinal, page.position, &mut frames, &mut out);
-    assert!(
-        used.unwrap() <= PAGE_SIZE,
-        "the entries do not fit into a page"
-    );
-    out
+    let mut frames = LeafFrames::new(9, dictionaries).unwrap();
+    let mut pages = PageBuilder::new(page.first_ordinal);
+    let first = Further {
+        before: 0,
+        position: page.position,
+        separator: Vec::new(),
+    };
+    let segments: Vec<_> = std::iter::once(&first).chain(&page.further).collect();
+    let ends = segments.iter().skip(1).map(|segment| segment.before);
+    let ends = ends.chain([page.entries.len()]);
+    for (segment, end) in segments.iter().zip(ends) {
+        let (count, position) = (end - segment.before, segment.position);
+        let used = builder.encode(count, position, &segment.separator, &pages, &mut frames);
+        assert!(
+            used.unwrap() <= pages.room(),
+            "the entries do not fit into a page"
+        );
+        pages.add(builder.segment(), count, position);
+        builder.drain(count);
+    }
+    pages.finish()
 }
 
 fn inner(level: u8, children: &[Told]) -> [u8; PAGE_SIZE] {

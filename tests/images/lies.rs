@@ -4,17 +4,20 @@ use super::cut::put_table;
 use super::every_kind::Numbers;
 use super::handmade::{Entry, Handmade, Page};
 use super::members::one_member;
+use super::segment_lies;
+use super::segments::change;
 use dgfs::entry::Kind;
 use dgfs::format::cut::{Cut, CutChunk, encode_block};
 use dgfs::format::extent::{Chunk, TableBlock};
 use dgfs::format::frame::ContentEncoder;
+use dgfs::format::header::{FEATURE_COMPRESSED, FEATURE_CUT, FEATURE_MEMBERS};
 use dgfs::format::inner::Separator;
 use dgfs::format::{PAGE_BYTES, PAGE_SIZE};
 
 /// A story, the image of it, and parts of messages that its reader must come to.
 pub(crate) type Case = (&'static str, fn() -> Handmade, &'static [&'static str]);
 
-fn file(name: &[u8]) -> Entry {
+pub(crate) fn file(name: &[u8]) -> Entry {
     Entry::file(name, 0)
 }
 
@@ -106,6 +109,7 @@ pub(crate) fn shared(levels: u64) -> Handmade {
             first_ordinal: 2 * level + 2,
             position: PAGE_BYTES,
             entries,
+            further: Vec::new(),
         });
     }
     image.inner.push((1, told));
@@ -148,6 +152,7 @@ fn two_pages() -> Handmade {
         first_ordinal: 13,
         position: PAGE_BYTES,
         entries,
+        further: Vec::new(),
     });
     image
 }
@@ -160,9 +165,12 @@ fn text_frame() -> Vec<u8> {
 
 /// Writes a leaf page whose frame of names is `frame`.
 fn put_frame(page: &mut [u8; PAGE_SIZE], frame: &[u8]) {
-    page[36..].fill(0);
-    page[30..32].copy_from_slice(&(frame.len() as u16).to_le_bytes());
-    page[36..36 + frame.len()].copy_from_slice(frame);
+    change(page, |segments| {
+        let segment = &mut segments[0];
+        segment.names = frame.len() as u64;
+        (segment.control, segment.area) = (0, 0);
+        segment.bytes = frame.to_vec();
+    });
 }
 
 /// A frame that decodes to 64 MiB, of run-length blocks of 128 KiB.
@@ -215,7 +223,12 @@ fn cut_file(change: impl FnOnce(&mut Vec<CutChunk>), span_shift: u32) -> Handmad
     Handmade::new(vec![entry], contents)
 }
 
-pub(crate) const CASES: &[Case] = &[
+/// All of them.
+pub(crate) fn cases() -> impl Iterator<Item = &'static Case> {
+    CASES.iter().chain(segment_lies::CASES)
+}
+
+const CASES: &[Case] = &[
     (
         "a name with a slash",
         || named(&[b"a/b"]),
@@ -339,6 +352,7 @@ pub(crate) const CASES: &[Case] = &[
                 first_ordinal: 2,
                 position: PAGE_BYTES,
                 entries: vec![second, child],
+                further: Vec::new(),
             });
             image.inner = tall(1).inner;
             image.inner[0].1[1].1 = 2;
@@ -464,7 +478,7 @@ pub(crate) const CASES: &[Case] = &[
         "chunks of no feature",
         || {
             let mut image = cut_file(|_| {}, 12);
-            image.change_header = |header| header.features_required = 0;
+            image.change_header = |header| header.features_required &= !FEATURE_CUT;
             image
         },
         &["says it has none of these"],
@@ -576,7 +590,7 @@ pub(crate) const CASES: &[Case] = &[
         "a shared frame of no feature",
         || {
             let mut image = one_member((600, 0, 600), &text_frame());
-            image.change_header = |header| header.features_required = 1 << 2;
+            image.change_header = |header| header.features_required &= !FEATURE_MEMBERS;
             image
         },
         &["shares a frame in an image that says it has none"],
@@ -585,7 +599,7 @@ pub(crate) const CASES: &[Case] = &[
         "a shared frame in an image that is not compressed",
         || {
             let mut image = one_member((600, 0, 600), &text_frame());
-            image.change_header = |header| header.features_required = 1 << 4;
+            image.change_header = |header| header.features_required &= !FEATURE_COMPRESSED;
             image
         },
         &["contents are of codec 0, which is not there"],

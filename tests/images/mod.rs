@@ -19,6 +19,8 @@ pub(crate) mod every_kind;
 pub(crate) mod handmade;
 pub(crate) mod lies;
 pub(crate) mod members;
+pub(crate) mod segment_lies;
+pub(crate) mod segments;
 pub(crate) mod unpacked;
 
 use dgfs::Result;

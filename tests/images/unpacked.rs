@@ -3,24 +3,32 @@
 //! Damage to the pieces becomes an image that only its contents betray, as a careless or hostile writer would make it.
 
 use super::Parts;
+use dgfs::format::bytes::{ByteReader, put_varint};
 use dgfs::format::checksum::{crc, seal_page};
 use dgfs::format::extent::{BLOCK_ROWS, Shape};
-use dgfs::format::frame::{self, FrameEncoder};
+use dgfs::format::frame::{self, FrameEncoder, PageFrame};
 use dgfs::format::header::Header;
+use dgfs::format::page_dictionaries::{self, DictionaryBytes, PageDictionaries};
 use dgfs::format::{PAGE_SIZE, blob};
 use dgfs::read::Node;
 use std::collections::BTreeMap;
 
-/// Bytes of a leaf page from the number of its entries to the lengths of its frames, and two that are zero.
-const FIXED: std::ops::Range<usize> = 6..30;
+/// Bytes of a leaf page from the number of its entries to its first segment.
+pub(crate) const FIXED: std::ops::Range<usize> = 6..24;
+
+/// The same of a page of version 1.4 or before, to the lengths of its frames.
+pub(crate) const SOLE_FIXED: std::ops::Range<usize> = 6..30;
 
 /// What a piece is, which says how it is put back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Piece {
     /// Header of the index, which is its footer too.
     Header,
-    /// Numbers of a leaf page; names, control stream and bits of it follow as pieces of their own.
+    /// Numbers of a leaf page; its segments follow.
     Leaf,
+    /// Numbers and separator of a segment without the lengths of what follows as pieces of their own: names, control stream and
+    /// bits.
+    Segment,
     Names,
     Control,
     Bits,
@@ -58,10 +66,6 @@ fn trimmed(bytes: &[u8]) -> Vec<u8> {
     bytes[..end.map_or(0, |end| end + 1)].to_vec()
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> usize {
-    usize::from(u16::from_le_bytes([bytes[at], bytes[at + 1]]))
-}
-
 impl Unpacked {
     /// Takes a sound image apart.
     pub(crate) fn new(parts: &Parts) -> Self {
@@ -70,8 +74,9 @@ impl Unpacked {
         let header = Header::decode(header_page, index.len() as u64).unwrap();
         let mut pieces = vec![(Piece::Header, trimmed(&header_page[..PAGE_SIZE - 4]))];
         let page = |number: usize| &index[number * PAGE_SIZE..][..PAGE_SIZE];
+        let dictionaries = page_dictionaries(&header, index);
         for number in 1..=header.leaf_pages as usize {
-            leaf(page(number), &mut pieces);
+            leaf(page(number), &dictionaries, &mut pieces);
         }
         for number in header.leaf_pages as usize + 1..=header.root_page() as usize {
             pieces.push((Piece::Inner, trimmed(&page(number)[4..])));
@@ -119,7 +124,7 @@ impl Unpacked {
         let mut parts: Vec<Vec<u8>> = vec![Vec::new()];
         let mut header = Vec::new();
         let mut section = 0;
-        let mut pieces = self.pieces.iter();
+        let mut pieces = self.pieces.iter().peekable();
         while let Some((piece, bytes)) = pieces.next() {
             let number = (parts.last()?.len() / PAGE_SIZE) as u64;
             let is_index = parts.len() == 1;
@@ -130,9 +135,15 @@ impl Unpacked {
                     out.resize(PAGE_SIZE, 0);
                 }
                 Piece::Leaf => {
-                    let strings = [pieces.next()?, pieces.next()?, pieces.next()?];
-                    let strings = strings.map(|(_, bytes)| bytes.as_slice());
-                    let page = assemble_leaf(bytes, strings, &mut frames)?;
+                    let mut segments = Vec::new();
+                    while let Some((_, head)) =
+                        pieces.next_if(|(piece, _)| *piece == Piece::Segment)
+                    {
+                        let strings = [pieces.next()?, pieces.next()?, pieces.next()?];
+                        let strings = strings.map(|(_, bytes)| bytes.as_slice());
+                        segments.push((head.as_slice(), strings));
+                    }
+                    let page = assemble_leaf(bytes, &segments, &mut frames)?;
                     out.extend_from_slice(&self.sealed(number, &page)?);
                 }
                 Piece::Inner => {
@@ -175,7 +186,7 @@ impl Unpacked {
                     let copy = parts.first()?.clone();
                     parts.last_mut()?.extend_from_slice(&copy);
                 }
-                Piece::Names | Piece::Control | Piece::Bits => return None,
+                Piece::Segment | Piece::Names | Piece::Control | Piece::Bits => return None,
             }
         }
         let mut parts = parts.into_iter();
@@ -217,41 +228,104 @@ fn header_page(bytes: &[u8]) -> [u8; PAGE_SIZE] {
     page
 }
 
-fn leaf(page: &[u8], pieces: &mut Vec<(Piece, Vec<u8>)>) {
-    let (names, control) = (u16_at(page, 30), u16_at(page, 32));
-    let frames = &page[36..];
-    pieces.push((Piece::Leaf, page[FIXED].to_vec()));
-    for (piece, bytes) in [
-        (Piece::Names, &frames[..names]),
-        (Piece::Control, &frames[names..names + control]),
-    ] {
-        let mut stream = Vec::new();
-        frame::decode(bytes, &mut stream).unwrap();
-        pieces.push((piece, stream));
-    }
-    pieces.push((Piece::Bits, trimmed(&frames[names + control..])));
+/// What the frames of leaf pages refer to.
+fn page_dictionaries(header: &Header, index: &[u8]) -> PageDictionaries {
+    let Some(section) = header.section(page_dictionaries::SECTION) else {
+        return PageDictionaries::default();
+    };
+    let read = DictionaryBytes::decode(&index[section.offset as usize..]);
+    read.and_then(|(bytes, _)| bytes.load()).unwrap()
 }
 
-/// A leaf page without its checksum right.
+fn leaf(page: &[u8], dictionaries: &PageDictionaries, pieces: &mut Vec<(Piece, Vec<u8>)>) {
+    pieces.push((Piece::Leaf, page[FIXED].to_vec()));
+    let mut reader = ByteReader::new(&page[FIXED.end..]);
+    for _ in 0..page[5] {
+        let mut head = Vec::new();
+        for _ in 0..2 {
+            put_varint(&mut head, reader.varint().unwrap());
+        }
+        let lengths = [(); 3].map(|()| reader.varint().unwrap() as usize);
+        for _ in 0..2 {
+            put_varint(&mut head, reader.varint().unwrap());
+        }
+        let separator = reader.varint().unwrap();
+        put_varint(&mut head, separator);
+        head.extend_from_slice(reader.take(separator as usize).unwrap());
+        let [names, control, bits] = lengths.map(|length| reader.take(length).unwrap());
+        pieces.push((Piece::Segment, head));
+        for (piece, kind, frame) in [
+            (Piece::Names, PageFrame::Names, names),
+            (Piece::Control, PageFrame::Control, control),
+        ] {
+            pieces.push((piece, dictionaries.decode(kind, frame).unwrap()));
+        }
+        pieces.push((Piece::Bits, bits.to_vec()));
+    }
+}
+
+/// A leaf page of these segments without its checksum right. No frame refers to a dictionary, which a reader that has one must
+/// allow.
 pub(crate) fn assemble_leaf(
     fixed: &[u8],
-    [names, control, bits]: [&[u8]; 3],
+    segments: &[(&[u8], [&[u8]; 3])],
     frames: &mut FrameEncoder,
 ) -> Option<Vec<u8>> {
-    let mut body = Vec::new();
     let mut out = vec![0; FIXED.start];
+    out[5] = segments.len() as u8;
     out.extend_from_slice(fixed.get(..FIXED.len())?);
-    for stream in [names, control] {
-        if stream.len() > frame::MAX_FRAME {
-            return None;
+    for (head, strings) in segments {
+        let (body, lengths) = body(*strings, frames)?;
+        let (counts, rest) = head.split_at(varints(head, 2));
+        out.extend_from_slice(counts);
+        for length in lengths {
+            put_varint(&mut out, length as u64);
         }
-        let length = frames.encode(stream, &mut body).ok()?;
+        out.extend_from_slice(rest);
+        out.extend_from_slice(&body);
+    }
+    (out.len() <= PAGE_SIZE).then_some(out)
+}
+
+/// A leaf page as of version 1.4 without its checksum right.
+pub(crate) fn assemble_sole(
+    fixed: &[u8],
+    strings: [&[u8]; 3],
+    frames: &mut FrameEncoder,
+) -> Option<Vec<u8>> {
+    let mut out = vec![0; SOLE_FIXED.start];
+    out.extend_from_slice(fixed.get(..SOLE_FIXED.len())?);
+    let (body, [names, control, _]) = body(strings, frames)?;
+    for length in [names, control] {
         out.extend_from_slice(&u16::try_from(length).ok()?.to_le_bytes());
     }
     out.extend_from_slice(&[0; 2]);
     out.extend_from_slice(&body);
-    out.extend_from_slice(bits);
     (out.len() <= PAGE_SIZE).then_some(out)
+}
+
+/// Names frame, control frame and bit area, and their lengths.
+fn body(
+    [names, control, bits]: [&[u8]; 3],
+    frames: &mut FrameEncoder,
+) -> Option<(Vec<u8>, [usize; 3])> {
+    let mut body = Vec::new();
+    let mut lengths = [0, 0, bits.len()];
+    for (stream, length) in [names, control].into_iter().zip(&mut lengths) {
+        if stream.len() > frame::MAX_FRAME {
+            return None;
+        }
+        *length = frames.encode(stream, &mut body).ok()?;
+    }
+    body.extend_from_slice(bits);
+    Some((body, lengths))
+}
+
+/// How many bytes the first `count` varints take.
+fn varints(bytes: &[u8], count: usize) -> usize {
+    let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte < 0x80);
+    let mut ends = ends.map(|(at, _)| at + 1);
+    ends.nth(count - 1).unwrap_or(bytes.len())
 }
 
 /// The extents of each volume by offset, each with the first file that has it.

@@ -1,4 +1,4 @@
-"""Section 2.5: the columns of a leaf page."""
+"""Section 2.5: the columns of a segment."""
 
 import itertools
 
@@ -7,7 +7,7 @@ from .faults import Fault, require
 
 
 class Columns:
-    """Reads the columns of a page, one after the other, from the control stream and the bit area."""
+    """Reads the columns of a segment, one after the other, from the control stream and the bit area."""
 
     def __init__(self, control, bit_area, present):
         self.control, self.present = control, present

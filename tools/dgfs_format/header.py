@@ -7,7 +7,7 @@ from .encoding import PAGE, crc32c
 from .faults import require
 
 INDEX_MAGIC = bytes.fromhex("89 64 67 66 73 0D 0A 1A")
-ATTRIBUTES, VOLUMES, BLOBS, CODECS, DICTIONARIES = 1, 2, 3, 4, 5
+ATTRIBUTES, VOLUMES, BLOBS, CODECS, DICTIONARIES, PAGE_DICTIONARIES = 1, 2, 3, 4, 5, 7
 
 Section = collections.namedtuple("Section", "kind crc offset length rows")
 
@@ -23,7 +23,7 @@ class Header:
             major,
             self.minor,
             page_size,
-            _,
+            ignorable,
             self.warnings,
             self.features,
             self.uuid,
@@ -47,7 +47,7 @@ class Header:
         require(crc32c(page[:-4]) == int.from_bytes(page[-4:], "little"), "damaged header: wrong checksum")
         require(major == 1, f"image of major version {major}, this reader knows 1")
         require(page_size == PAGE, f"page size {page_size}, this reader knows {PAGE}")
-        require(self.features < 1 << 5, f"image needs unknown features {self.features:#x}")
+        require(self.features < 1 << 6, f"image needs unknown features {self.features:#x}")
         require(self.length == length, f"index has {length} bytes, its header says {self.length}")
         pages = self.length // PAGE
         require(
@@ -66,9 +66,11 @@ class Header:
         )
         require(12 <= self.chunk_shift <= 24, f"chunk shift {self.chunk_shift}")
         require(sections <= 32, f"{sections} sections")
+        self.acls = bool(ignorable & 1)
         self.compressed = bool(self.features >> 2 & 1)
         self.cut = bool(self.features >> 3 & 1)
         self.members = bool(self.features >> 4 & 1)
+        self.segments = bool(self.features >> 5 & 1)
         more = struct.unpack_from("<QQQQQQ", page, 160 + 32 * 32)
         self.shared_files, self.shared_bytes, self.shared_chunks, self.shared_chunk_bytes = more[:4]
         self.shared_frames, self.frame_members = more[4:]

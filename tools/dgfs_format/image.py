@@ -10,9 +10,10 @@ import struct
 from .encoding import PAGE, Stream, crc32c, decode_frame, load_dictionary
 from .faults import Fault, require, warn
 from .files import TRAILER_MAGIC, VOLUME_MAGIC, Part, Volume, pending_name
-from .header import ATTRIBUTES, BLOBS, CODECS, DICTIONARIES, INDEX_MAGIC, VOLUMES, Header
+from .header import ATTRIBUTES, BLOBS, CODECS, DICTIONARIES, INDEX_MAGIC, PAGE_DICTIONARIES, VOLUMES, Header
 from .inner import Inner
 from .leaf import Leaf
+from .page_dictionaries import read_page_dictionaries
 
 TYPES = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK)
 
@@ -40,6 +41,7 @@ class Image:
         require(self.spans[-1][1] < 1 << 63, "positions of 2^63 or more")
         self.blobs = self.header.section(BLOBS)
         self.read_codecs()
+        self.find_page_dictionaries()
 
     def read_codecs(self):
         """Section 2.9. Dictionaries are loaded when files need them."""
@@ -58,6 +60,25 @@ class Image:
             require(fits, "impossible dictionary")
         require(not self.codecs[0][1], "first codec has a dictionary")
         require(sum(row[1] for row in self.codecs) <= 1 << 24, "too many bytes of dictionaries")
+
+    def find_page_dictionaries(self):
+        """Section 2.10: for names frames and for control frames, by any section of several that is right."""
+        self.page_dictionaries, failures = None, []
+        for section in self.page_dictionary_sections():
+            try:
+                self.page_dictionaries = self.page_dictionaries or self.load_page_dictionaries(section)
+            except Fault as fault:
+                failures.append(fault)
+        if failures and not self.page_dictionaries:
+            raise failures[0]
+        self.page_dictionaries = self.page_dictionaries or (None, None)
+
+    def page_dictionary_sections(self):
+        found = [section for section in self.header.sections if section.kind == PAGE_DICTIONARIES]
+        return found if self.header.segments else []
+
+    def load_page_dictionaries(self, section):
+        return read_page_dictionaries(section, self.section_bytes(section))
 
     def dictionary(self, codec):
         """What a frame of this codec is decoded with; None if it needs nothing."""
@@ -119,8 +140,10 @@ class Image:
     def decode(self, number):
         return Leaf(self, number) if number <= self.header.leaves else Inner(self, number)
 
-    def load(self, number, child=None):
-        """A page of the tree. `child` is what its parent says of it; only the root page has none."""
+    def load(self, number, child=None, whole=False):
+        """A page of the tree. `child` is what its parent says of it; only the root page has none. Of a leaf page only a
+        whole one is read to its end at once.
+        """
         try:
             node = self.decode(number)
             if child:
@@ -134,6 +157,8 @@ class Image:
                     (node.level, node.ordinal) == (self.header.levels, 0),
                     "root page of a wrong level or ordinal",
                 )
+            if whole and not node.level:
+                node.check()
             return node
         except Fault as fault:
             raise Fault(f"page {number}: {fault}", fault.path) from None
@@ -196,7 +221,7 @@ class Image:
         if entry.target:
             return entry.target
         target, _ = self.blob(entry.far_target)
-        require(target and b"\0" not in target, "target that is empty or holds NUL")
+        require(0 < len(target) < 1 << 16 and b"\0" not in target, "target that no symbolic link can have")
         return target
 
     def xattrs(self, entry):
@@ -210,4 +235,5 @@ class Image:
             require(found[-1][0] and b"\0" not in found[-1][0], "extended attribute with an illegal name")
         require(all(a[0] < b[0] for a, b in itertools.pairwise(found)), "extended attributes not in order")
         require(stream.at == len(stream.data), "bytes behind the last extended attribute")
+        require(found, "extended attributes that are none")
         return found

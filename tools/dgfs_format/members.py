@@ -5,7 +5,7 @@ from .faults import require
 
 
 class OpenFrames:
-    """The frame that was opened last in a page, for each codec."""
+    """The frame that was opened last in a segment, for each codec."""
 
     def __init__(self):
         self.open = {}

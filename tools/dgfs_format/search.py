@@ -1,9 +1,10 @@
 """The searches at the end of section 2.8.
 
-Each picks one child of every inner page on its way down to one leaf page.
+Each picks one child of every inner page on its way down to one leaf page, and there the segment.
 """
 
 import bisect
+import itertools
 
 from .paths import LONGEST_PATH, path_order
 
@@ -23,20 +24,30 @@ def find_by_path(image, parent, name):
     leaf = descend(
         image, lambda rows: bisect.bisect([(path_order(c.path), c.cut, c.name) for c in rows], key)
     )
-    found = (entry for run in leaf.runs if run.path == parent for entry in run.entries if entry.name == name)
-    return next(found, None)
+    for segment, after in itertools.zip_longest(leaf.segments, leaf.heads[1:]):
+        # A separator says that the last run goes on in the segment after, and from which name on.
+        is_after = after and after.separator and after.separator <= name
+        for run in segment.runs[:-1] if is_after else segment.runs:
+            found = named(run.entries, name) if run.path == parent else None
+            if found:
+                return found
+    return None
+
+
+def named(entries, name):
+    return next((entry for entry in entries if entry.name == name), None)
 
 
 def find_in_directory(image, directory, name):
     first, beyond = directory.first_child, directory.first_child + directory.children
 
-    def begins_before(child):
-        return child.ordinal <= first or child.ordinal < beyond and child.name <= name
+    def begins_before(ordinal, separator):
+        return ordinal <= first or ordinal < beyond and separator <= name
 
-    leaf = descend(image, lambda rows: sum(map(begins_before, rows)))
-    return next(
-        (entry for entry in leaf.entries if first <= entry.ordinal < beyond and entry.name == name), None
-    )
+    leaf = descend(image, lambda rows: sum(begins_before(c.ordinal, c.name) for c in rows))
+    begun = sum(begins_before(head.ordinal, head.separator) for head in leaf.heads)
+    segment = leaf.segment(max(0, begun - 1))
+    return named([entry for entry in segment.entries if first <= entry.ordinal < beyond], name)
 
 
 def find(image, path):

@@ -36,16 +36,26 @@ class Tree:
         if self.lost:
             return None
         self.lost = True
+        first = leaf.segment(0)
         inside, before = 0 < self.seen < self.current.children, self.last_key
-        for run in leaf.runs:
-            if self.seen == self.current.children:
-                require(self.pending, "entries behind the last run")
-                self.begin(self.pending.pop())
-            else:
-                require(run is leaf.runs[0], "run ends before its last entry")
-            self.add_run(run)
+        for head, segment in zip(leaf.heads, leaf.segments):
+            self.check_segment(segment, head.separator, segment is first)
+            for run in segment.runs:
+                if self.seen == self.current.children:
+                    require(self.pending, "entries behind the last run")
+                    self.begin(self.pending.pop())
+                else:
+                    require(run is segment.runs[0], "run ends before its last entry")
+                self.add_run(run)
         self.lost = False
-        return before, (leaf.runs[0].path, leaf.entries[0].name), inside
+        return before, (first.runs[0].path, first.entries[0].name), inside
+
+    def check_segment(self, segment, separator, is_first):
+        if not is_first and 0 < self.seen < self.current.children:
+            fits = self.last_key[1] < separator <= segment.entries[0].name
+        else:
+            fits = not separator
+        require(fits, "separator of a segment does not separate")
 
     def add_run(self, run):
         directory = self.current
@@ -61,7 +71,7 @@ class Tree:
             "run does not begin where its directory says",
         )
         require(
-            not self.seen or self.last_key[1] < run.entries[0].name, "names not in order from page to page"
+            not self.seen or self.last_key[1] < run.entries[0].name, "names not in order"
         )
         self.last_key = (self.path, run.entries[-1].name)
         for entry in run.entries:
@@ -143,7 +153,7 @@ def scan(image, fault):
     tree, bounds = Tree(image.header.entries), {}
     for number, child in zip(range(1, image.header.root + 1), child_rows(image, fault)):
         try:
-            node = image.load(number, child)
+            node = image.load(number, child, whole=True)
         except Fault as cause:
             fault(cause)
             tree.lost |= number <= image.header.leaves
@@ -157,7 +167,7 @@ def scan(image, fault):
         except Fault as cause:
             fault(Fault(f"page {number}: {cause}"))
         if node.level == 0:
-            for run in node.runs:
+            for run in (run for segment in node.segments for run in segment.runs):
                 for entry in run.entries:
                     yield run.path, entry
     try:

@@ -11,6 +11,10 @@ from .listing import show_path
 from .tree import scan
 
 
+# Who enforces permissions looks for these where the header announces them.
+ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
+
+
 class Verify:
     """Reads everything that there is to read and counts what is wrong."""
 
@@ -35,6 +39,7 @@ class Verify:
 
     def run(self):
         self.attempt("footer", self.check_footer)
+        self.attempt("page dictionaries", self.check_page_dictionaries)
         self.attempt("blobs", self.check_blobs)
         for number in range(len(self.image.spans)):
             self.attempt("", lambda: self.image.volume(number))
@@ -51,6 +56,13 @@ class Verify:
         index = self.image.index
         same = index.read(0, PAGE) == index.read(index.length - PAGE, PAGE)
         require(same, "is no copy of the header")
+
+    def check_page_dictionaries(self):
+        sections = self.image.page_dictionary_sections()
+        for section in sections:
+            self.image.load_page_dictionaries(section)
+        copies = {self.image.section_bytes(section) for section in sections}
+        require(len(copies) <= 1, "sections are no copies of each other")
 
     def check_blobs(self):
         section, offset, rows = self.image.blobs, 0, 0
@@ -71,13 +83,17 @@ class Verify:
                 same = index.read(offset, count) == volume.read(volume.copy_offset + offset, count)
                 require(same, f"differs from the index within {count} bytes from {offset}")
 
+    def check_acls(self, xattrs):
+        named = any(name in ACLS for name, _ in xattrs)
+        require(self.image.header.acls or not named, "ACL in an image that says it has none")
+
     def check_entry(self, entry):
         kinds = {stat.S_IFREG: "files", stat.S_IFDIR: "directories", stat.S_IFLNK: "symlinks"}
         self.counts[kinds.get(entry.type, "others")] += 1
         self.counts["data_bytes"] += 0 if entry.primary else entry.size
-        self.check_links(
-            entry, self.image.xattrs(entry), self.image.target(entry) if entry.is_symlink else b""
-        )
+        xattrs = self.image.xattrs(entry)
+        self.check_acls(xattrs)
+        self.check_links(entry, xattrs, self.image.target(entry) if entry.is_symlink else b"")
         if entry.is_file:
             segments(self.image, entry)
             self.count_extent(entry)

@@ -7,7 +7,7 @@ use super::sampled::Group;
 use super::{Class, FEWEST};
 use crate::format::frame::ContentEncoder;
 use crate::native::prefix::{Prefix, PrefixEncoder};
-use crate::native::training;
+use crate::native::training::{self, Fineness};
 
 /// Of so many samples one at most is held out, to see what a dictionary does for files that it was not trained on.
 const HELD_OUT: usize = 8;
@@ -92,7 +92,13 @@ impl<'a> Trained<'a> {
         let fitting = usize::try_from(group.total / FILES_TO_DICTIONARY).unwrap_or(usize::MAX);
         let fitting = fitting.min(flat.len() / SAMPLES_TO_DICTIONARY);
         let capacity = size.unwrap_or(fitting.clamp(SMALLEST, LARGEST));
-        let dictionary = training::train(&flat, &lengths, capacity, TRAINING_LEVEL)?;
+        let dictionary = training::train(
+            &flat,
+            &lengths,
+            capacity,
+            TRAINING_LEVEL,
+            Fineness::CONTENTS,
+        )?;
         drop(flat);
         let mut encoder = ContentEncoder::new(TRIAL_LEVEL).ok()?;
         let mut trained = Self {

@@ -1,4 +1,4 @@
-//! Collects entries and encodes as many of them as fill a leaf page.
+//! Collects entries and encodes segments of leaf pages.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -7,17 +7,18 @@
 
 use super::times::{TIME_COLUMNS, UNKNOWN, biased};
 use super::{
-    CODEC, CUT, DEVICE, FAR_TARGET, FRAME_DATA, FRAME_STORED, FRAMES_OFFSET, HOLE_BYTES, HOLE_MAP,
-    LINKS, MEMBER, PLACE, PRIMARY, SAVED, XATTRS,
+    CODEC, CUT, DEVICE, FAR_TARGET, FRAME_DATA, FRAME_STORED, HOLE_BYTES, HOLE_MAP, LINKS, MEMBER,
+    PLACE, PRIMARY, PageBuilder, SAVED, XATTRS,
 };
 use crate::entry::{Kind, OtherTimes, Timestamp};
+use crate::format::MAX_INLINE_PATH;
 use crate::format::bits::BitWriter;
 use crate::format::bytes::put_varint;
 use crate::format::column::ColumnEncoder;
 use crate::format::cut::Cut;
 use crate::format::frame::{FrameEncoder, MAX_FRAME};
 use crate::format::member::{Member, Membership};
-use crate::format::{MAX_INLINE_PATH, PAGE_SIZE};
+use crate::format::page_dictionaries::DictionaryBytes;
 
 /// Target of a symbolic link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +133,7 @@ impl Ranks {
     }
 }
 
-/// Collects entries in key order and encodes pages from the front of what it holds.
+/// Collects entries in key order and encodes segments from the front of what it holds.
 ///
 /// Columns are kept as they are pushed, so that trying another number of entries costs no rebuild.
 #[derive(Debug, Default)]
@@ -175,7 +176,26 @@ pub struct LeafBuilder {
     bits: BitWriter,
     stream: Vec<u8>,
     control: Vec<u8>,
+    /// Frames and bit area.
     out: Vec<u8>,
+    segment: Vec<u8>,
+}
+
+/// Compresses the frames of segments.
+#[derive(Debug)]
+pub struct LeafFrames {
+    names: FrameEncoder,
+    control: FrameEncoder,
+}
+
+impl LeafFrames {
+    /// An encoder at zstd `level` (1 … 22) for frames that refer to `dictionaries`.
+    pub fn new(level: i32, dictionaries: &DictionaryBytes) -> crate::Result<Self> {
+        Ok(Self {
+            names: FrameEncoder::with_dictionary(level, &dictionaries.names)?,
+            control: FrameEncoder::with_dictionary(level, &dictionaries.control)?,
+        })
+    }
 }
 
 impl LeafBuilder {
@@ -508,23 +528,11 @@ impl LeafBuilder {
         }
     }
 
-    /// Encodes the first `count` entries as a leaf page whose first entry has ordinal `first_ordinal` and
-    /// whose implicit extents begin at `position`. Returns the bytes used; if they are more than
-    /// [`PAGE_SIZE`], or a frame would be too long, the page does not fit and `page` is as it was.
-    /// The checksum is still missing.
-    pub fn encode(
-        &mut self,
-        count: usize,
-        first_ordinal: u64,
-        position: u64,
-        frames: &mut FrameEncoder,
-        page: &mut [u8; PAGE_SIZE],
-    ) -> crate::Result<usize> {
+    /// Puts the first `count` entries into the streams and the bit area. Returns runs and optional columns; `None` if
+    /// a stream would be too long.
+    fn lay_out(&mut self, count: usize, first_ordinal: u64) -> Option<(usize, u32)> {
         let ranks = self.ranks.get(count).copied().unwrap_or_default();
         self.put_names(count, &ranks);
-        if self.stream.len() > MAX_FRAME {
-            return Ok(usize::MAX);
-        }
         self.control.clear();
         self.bits.clear();
         let runs = self.put_runs(count, first_ordinal);
@@ -533,42 +541,57 @@ impl LeafBuilder {
         }
         self.control.extend(self.shared.iter().take(count));
         let present = self.put_columns(count, &ranks, first_ordinal);
-        if self.control.len() > MAX_FRAME {
-            return Ok(usize::MAX);
-        }
-        self.out.clear();
-        self.out.resize(FRAMES_OFFSET, 0);
-        let names_length = frames.encode(&self.stream, &mut self.out)?;
-        let used = self.out.len() + self.bits.bit_length().div_ceil(8);
-        if used > PAGE_SIZE {
-            return Ok(used);
-        }
-        let control_length = frames.encode(&self.control, &mut self.out)?;
-        self.bits.copy_into(&mut self.out);
-        let used = self.out.len();
-        if used > PAGE_SIZE {
-            return Ok(used);
-        }
-        let mut head = Vec::with_capacity(FRAMES_OFFSET);
-        head.extend_from_slice(&[0; 6]);
-        head.extend_from_slice(&(count as u16).to_le_bytes());
-        head.extend_from_slice(&first_ordinal.to_le_bytes());
-        head.extend_from_slice(&position.to_le_bytes());
-        head.extend_from_slice(&present.to_le_bytes());
-        for short in [runs, names_length, control_length, 0] {
-            head.extend_from_slice(&(short as u16).to_le_bytes());
-        }
-        page.fill(0);
-        for (to, from) in page.iter_mut().zip(&self.out) {
-            *to = *from;
-        }
-        for (to, from) in page.iter_mut().zip(&head) {
-            *to = *from;
-        }
-        Ok(used)
+        let fits = self.stream.len() <= MAX_FRAME && self.control.len() <= MAX_FRAME;
+        fits.then_some((runs, present))
     }
 
-    /// Forgets the first `count` entries, which have become a page.
+    /// The names stream and the control stream of the first `count` entries, if they were a segment.
+    pub fn streams(&mut self, count: usize) -> (&[u8], &[u8]) {
+        self.lay_out(count, 0);
+        (&self.stream, &self.control)
+    }
+
+    /// Encodes the first `count` entries as the next segment of `page`; their implicit extents begin at `position`.
+    /// `separator` is a name between the last entry of `page` and these, if both are in one run, else empty.
+    /// Returns the bytes it takes; where they are more than there is room for, or a frame would be too long, there is
+    /// no segment to [`add`](PageBuilder::add).
+    pub fn encode(
+        &mut self,
+        count: usize,
+        position: u64,
+        separator: &[u8],
+        page: &PageBuilder,
+        frames: &mut LeafFrames,
+    ) -> crate::Result<usize> {
+        self.segment.clear();
+        let Some((runs, present)) = self.lay_out(count, page.next_ordinal()) else {
+            return Ok(usize::MAX);
+        };
+        let area = self.bits.bit_length().div_ceil(8);
+        self.out.clear();
+        let names = frames.names.encode(&self.stream, &mut self.out)?;
+        if self.out.len() + area > page.room() {
+            return Ok(self.out.len() + area);
+        }
+        let control = frames.control.encode(&self.control, &mut self.out)?;
+        self.bits.copy_into(&mut self.out);
+        for number in [count, runs, names, control, area] {
+            put_varint(&mut self.segment, number as u64);
+        }
+        put_varint(&mut self.segment, present.into());
+        put_varint(&mut self.segment, page.step(position));
+        put_varint(&mut self.segment, separator.len() as u64);
+        self.segment.extend_from_slice(separator);
+        self.segment.extend_from_slice(&self.out);
+        Ok(self.segment.len())
+    }
+
+    /// The segment that was encoded last.
+    pub fn segment(&self) -> &[u8] {
+        &self.segment
+    }
+
+    /// Forgets the first `count` entries, which have become a segment.
     pub fn drain(&mut self, count: usize) {
         let ranks = self.ranks.get(count).copied().unwrap_or_default();
         drain_text(&mut self.names, &mut self.name_ends, count);
@@ -611,7 +634,7 @@ impl LeafBuilder {
         for later in &mut self.ranks {
             later.subtract(&ranks);
         }
-        // The run that the page ended in goes on in the next one.
+        // The run that the segment ended in goes on in the next one.
         let gone = self.runs.partition_point(|run| run.first_entry <= count);
         self.runs.drain(..gone.saturating_sub(1));
         for run in &mut self.runs {

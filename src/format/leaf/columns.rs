@@ -1,7 +1,7 @@
 //! Where the columns of a leaf page lie, in the order of the format.
 
 use super::marks::STEP;
-use super::page::Run;
+use super::segment::Run;
 use super::times::{TIME_COLUMNS, Times};
 use super::{
     CODEC, CUT, DEVICE, FAR_TARGET, FRAME_DATA, FRAME_STORED, HOLE_BYTES, HOLE_MAP, LINKS, MEMBER,
@@ -50,7 +50,7 @@ pub(super) struct Locator<'a> {
     whole: &'a [u8],
     control: ByteReader<'a>,
     bits: BitReader<'a>,
-    at: usize,
+    pub(super) at: usize,
     pub(super) dictionaries: Vec<u64>,
 }
 

@@ -1,10 +1,10 @@
-//! Goes through the entries of a leaf page, from anywhere on.
+//! Goes through the entries of a segment, from anywhere on.
 
 use super::columns::{count_kind, has_directory};
 use super::files::FileCursor;
 use super::marks::STEP;
-use super::page::LeafPage;
 use super::row::{LeafRow, Target};
+use super::segment::Segment;
 use super::times::{TimesCursor, nanoseconds, unbiased};
 use crate::entry::{Kind, OtherTimes, Timestamp};
 use crate::format::column::{ColumnCursor, Streams};
@@ -14,11 +14,11 @@ const NO_ENTRY: Malformed = Malformed("leaf page lacks an entry");
 const BEYOND: Malformed = Malformed("column value exceeds 64 bits");
 const TOO_LONG: Malformed = Malformed("time has more nanoseconds than a second");
 
-/// A place among the rows of a page. Getting to an entry costs little for those before it, a step further the
+/// A place among the rows of a segment. Getting to an entry costs little for those before it, a step further the
 /// same anywhere.
 #[derive(Debug)]
 pub struct RowCursor<'a> {
-    page: &'a LeafPage,
+    segment: &'a Segment,
     streams: Streams<'a>,
     index: usize,
     run: usize,
@@ -44,26 +44,26 @@ pub struct RowCursor<'a> {
 
 impl<'a> RowCursor<'a> {
     /// A cursor at the first row.
-    pub fn new(page: &'a LeafPage) -> Self {
-        Self::at(page, 0)
+    pub fn new(segment: &'a Segment) -> Self {
+        Self::at(segment, 0)
     }
 
     /// A cursor at row `index`.
-    pub fn at(page: &'a LeafPage, index: usize) -> Self {
-        let mut cursor = Self::beside(page, index);
-        let kinds = page.kinds.get(..cursor.index).unwrap_or(&[]);
-        cursor.files = FileCursor::at(page, count_kind(kinds, Kind::File));
+    pub fn at(segment: &'a Segment, index: usize) -> Self {
+        let mut cursor = Self::beside(segment, index);
+        let kinds = segment.kinds.get(..cursor.index).unwrap_or(&[]);
+        cursor.files = FileCursor::at(segment, count_kind(kinds, Kind::File));
         cursor.skip_directories(count_kind(kinds, Kind::Directory));
         cursor.skip_symlinks(count_kind(kinds, Kind::Symlink));
         cursor
     }
 
-    /// Row `index` of `page` alone, for which less has to be read than to go on from there.
-    pub(super) fn row_at(page: &'a LeafPage, index: usize) -> Parsed<LeafRow<'a>> {
-        let mut cursor = Self::beside(page, index);
-        let kinds = page.kinds.get(..index).unwrap_or(&[]);
-        match page.kinds.get(index).copied().ok_or(NO_ENTRY)? {
-            Kind::File => cursor.files = FileCursor::at(page, count_kind(kinds, Kind::File)),
+    /// Row `index` of `segment` alone, for which less has to be read than to go on from there.
+    pub(super) fn row_at(segment: &'a Segment, index: usize) -> Parsed<LeafRow<'a>> {
+        let mut cursor = Self::beside(segment, index);
+        let kinds = segment.kinds.get(..index).unwrap_or(&[]);
+        match segment.kinds.get(index).copied().ok_or(NO_ENTRY)? {
+            Kind::File => cursor.files = FileCursor::at(segment, count_kind(kinds, Kind::File)),
             Kind::Directory => cursor.skip_directories(count_kind(kinds, Kind::Directory)),
             Kind::Symlink => cursor.skip_symlinks(count_kind(kinds, Kind::Symlink)),
             _ => {}
@@ -72,11 +72,11 @@ impl<'a> RowCursor<'a> {
     }
 
     /// A cursor at row `index`, but at the first file, directory and link.
-    fn beside(page: &'a LeafPage, index: usize) -> Self {
-        let streams = page.streams();
-        let columns = &page.columns;
-        let index = index.min(page.len());
-        let kinds = page.kinds.get(..index).unwrap_or(&[]);
+    fn beside(segment: &'a Segment, index: usize) -> Self {
+        let streams = segment.streams();
+        let columns = &segment.columns;
+        let index = index.min(segment.len());
+        let kinds = segment.kinds.get(..index).unwrap_or(&[]);
         let directories = count_kind(kinds, Kind::Directory);
         let nondirectories = index - directories;
         let devices = if columns.devices.constant().is_some() {
@@ -84,9 +84,9 @@ impl<'a> RowCursor<'a> {
         } else {
             count_kind(kinds, Kind::CharDevice) + count_kind(kinds, Kind::BlockDevice)
         };
-        let run = page.runs.partition_point(|run| run.entries.end <= index);
+        let run = segment.runs.partition_point(|run| run.entries.end <= index);
         Self {
-            page,
+            segment,
             streams,
             index,
             run,
@@ -104,36 +104,36 @@ impl<'a> RowCursor<'a> {
             devices: columns.devices.cursor(&streams, devices),
             xattrs: columns.xattrs.cursor(&streams, index),
             far_targets: columns.far_targets.cursor(&streams, 0),
-            files: FileCursor::new(page),
+            files: FileCursor::new(segment),
             times: (!columns.times.is_empty()).then(|| columns.times.cursor(&streams, index)),
         }
     }
 
-    /// Index of the row in the page.
+    /// Index of the row in the segment.
     pub fn index(&self) -> usize {
         self.index
     }
 
-    /// Passes the first `count` directories of the page; those of this run one by one, since each says where the
+    /// Passes the first `count` directories of the segment; those of this run one by one, since each says where the
     /// children of the next are.
     fn skip_directories(&mut self, count: usize) {
         if count == 0 {
             return;
         }
-        let (page, streams) = (self.page, &self.streams);
-        let columns = &page.columns;
-        let runs = page.runs.get(..self.run).unwrap_or(&[]);
-        let start = page
+        let (segment, streams) = (self.segment, &self.streams);
+        let columns = &segment.columns;
+        let runs = segment.runs.get(..self.run).unwrap_or(&[]);
+        let start = segment
             .runs
             .get(self.run)
             .map_or(self.index, |run| run.entries.start);
-        let earlier = count_kind(page.kinds.get(..start).unwrap_or(&[]), Kind::Directory);
+        let earlier = count_kind(segment.kinds.get(..start).unwrap_or(&[]), Kind::Directory);
         if earlier > 0 {
-            let bases = runs.iter().filter(|run| has_directory(&page.kinds, run));
+            let bases = runs.iter().filter(|run| has_directory(&segment.kinds, run));
             self.bases = columns.bases.cursor(streams, bases.count());
             self.children = columns.children.cursor(streams, earlier);
             self.subdirectories = columns.subdirectories.cursor(streams, earlier);
-            // All columns were counted when the page was opened, so this succeeds.
+            // All columns were counted when the segment was opened, so this succeeds.
             let parents = columns.subdirectories.count_nonzero(streams, earlier);
             self.deeper = columns.deeper.cursor(streams, parents.unwrap_or(0));
         }
@@ -173,7 +173,7 @@ impl<'a> RowCursor<'a> {
     }
 
     fn skip_symlinks(&mut self, count: usize) {
-        if self.page.columns.far_targets.constant().is_some() {
+        if self.segment.columns.far_targets.constant().is_some() {
             self.symlinks += count;
             return;
         }
@@ -187,11 +187,11 @@ impl<'a> RowCursor<'a> {
             return self.next_child;
         }
         let base = self.bases.get(&self.streams)?;
-        self.page.first_ordinal.checked_add(base)
+        self.segment.first_ordinal.checked_add(base)
     }
 
     fn target(&self) -> Option<Target<'a>> {
-        let text = self.page.target(self.symlinks);
+        let text = self.segment.target(self.symlinks);
         Some(if text.is_empty() {
             Target::Blob(self.far_targets.get(&self.streams)?)
         } else {
@@ -207,13 +207,13 @@ impl<'a> RowCursor<'a> {
     /// The row; refuses one that is not there or cannot be.
     pub fn read(&self) -> Parsed<LeafRow<'a>> {
         let row = self.parse()?;
-        row.check(self.page.chunk_shift)?;
+        row.check(self.segment.chunk_shift)?;
         Ok(row)
     }
 
     fn parse(&self) -> Parsed<LeafRow<'a>> {
-        let (page, streams) = (self.page, &self.streams);
-        let kind = page.kinds.get(self.index).copied().ok_or(NO_ENTRY)?;
+        let (segment, streams) = (self.segment, &self.streams);
+        let kind = segment.kinds.get(self.index).copied().ok_or(NO_ENTRY)?;
         let value = |column: &ColumnCursor<'_>| column.get(streams).ok_or(BEYOND);
         let attribute = usize::try_from(value(&self.attributes)?).unwrap_or(usize::MAX);
         let mtime = Timestamp {
@@ -221,9 +221,9 @@ impl<'a> RowCursor<'a> {
             nanoseconds: nanoseconds(value(&self.nanoseconds)?).ok_or(TOO_LONG)?,
         };
         let mut row = LeafRow {
-            ordinal: page.first_ordinal + self.index as u64,
+            ordinal: segment.first_ordinal + self.index as u64,
             kind,
-            attributes: page.table.get(attribute).ok_or(NO_ENTRY)?.0,
+            attributes: segment.table.get(attribute).ok_or(NO_ENTRY)?.0,
             mtime,
             other_times: match &self.times {
                 Some(times) => times.get(streams, mtime).ok_or(TOO_LONG)?,
@@ -303,7 +303,7 @@ impl<'a> RowCursor<'a> {
 
     /// Goes to the next row.
     pub fn advance(&mut self) {
-        let Some(&kind) = self.page.kinds.get(self.index) else {
+        let Some(&kind) = self.segment.kinds.get(self.index) else {
             return;
         };
         let streams = self.streams;
@@ -330,7 +330,7 @@ impl<'a> RowCursor<'a> {
             times.advance(&streams);
         }
         self.index += 1;
-        let run = self.page.runs.get(self.run);
+        let run = self.segment.runs.get(self.run);
         if run.is_some_and(|run| run.entries.end == self.index) {
             self.run += 1;
             self.next_child = None;

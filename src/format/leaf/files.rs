@@ -1,8 +1,8 @@
-//! Goes through the regular files of a leaf page: sizes, and where contents lie.
+//! Goes through the regular files of a segment: sizes, and where contents lie.
 
 use super::marks::{FilePlace, STEP};
-use super::page::LeafPage;
 use super::row::LeafRow;
+use super::segment::Segment;
 use super::told::{Extent, Told};
 use crate::format::column::{Column, ColumnCursor, Streams};
 use crate::format::cut::Cut;
@@ -13,10 +13,10 @@ use crate::format::{Malformed, Parsed};
 const BEYOND: Malformed = Malformed("column value exceeds 64 bits");
 const NO_EXTENT: Malformed = Malformed("file has an impossible extent");
 
-/// A place among the files of a page.
+/// A place among the files of a segment.
 #[derive(Debug)]
 pub(super) struct FileCursor<'a> {
-    page: &'a LeafPage,
+    segment: &'a Segment,
     streams: Streams<'a>,
     place: FilePlace,
     sizes: ColumnCursor<'a>,
@@ -48,40 +48,40 @@ fn take<'v>(
 
 impl<'a> FileCursor<'a> {
     /// A cursor at the first file.
-    pub(super) fn new(page: &'a LeafPage) -> Self {
+    pub(super) fn new(segment: &'a Segment) -> Self {
         Self::from_place(
-            page,
+            segment,
             FilePlace {
-                position: Some(page.position),
+                position: Some(segment.position),
                 ..FilePlace::default()
             },
         )
     }
 
     /// A cursor at file number `file`. Leaves marks for those who come after.
-    pub(super) fn at(page: &'a LeafPage, file: usize) -> Self {
-        if let Some(place) = all_alike(page, file) {
-            return Self::from_place(page, place);
+    pub(super) fn at(segment: &'a Segment, file: usize) -> Self {
+        if let Some(place) = all_alike(segment, file) {
+            return Self::from_place(segment, place);
         }
-        let mut cursor = match page.marks.before(file) {
-            Some(place) => Self::from_place(page, place),
-            None => Self::new(page),
+        let mut cursor = match segment.marks.before(file) {
+            Some(place) => Self::from_place(segment, place),
+            None => Self::new(segment),
         };
         let mut left = file.saturating_sub(cursor.place.files);
         while left >= STEP {
             cursor.skip(STEP);
-            page.marks.add(&cursor.place);
+            segment.marks.add(&cursor.place);
             left -= STEP;
         }
         cursor.skip(left);
         cursor
     }
 
-    fn from_place(page: &'a LeafPage, place: FilePlace) -> Self {
-        let (columns, streams) = (&page.columns, page.streams());
+    fn from_place(segment: &'a Segment, place: FilePlace) -> Self {
+        let (columns, streams) = (&segment.columns, segment.streams());
         let of_extent = |column: &Column| column.cursor(&streams, place.extents);
         Self {
-            page,
+            segment,
             streams,
             sizes: columns.sizes.cursor(&streams, place.files),
             saved: of_extent(&columns.saved),
@@ -99,7 +99,7 @@ impl<'a> FileCursor<'a> {
 
     /// Passes `count` files, at most those of one step.
     fn skip(&mut self, count: usize) {
-        let columns = &self.page.columns;
+        let columns = &self.segment.columns;
         if !columns.hole_bytes.is_zero() || !columns.cuts.is_zero() {
             for _ in 0..count {
                 self.pass();
@@ -117,10 +117,10 @@ impl<'a> FileCursor<'a> {
     /// Passes files that all have extents of their own and neither holes nor chunks cut by content; returns where the
     /// next extent begins. Column by column, which takes a fraction of the time of going file by file.
     fn skip_own(&mut self, count: usize) -> Option<u64> {
-        let (columns, streams) = (&self.page.columns, &self.streams);
+        let (columns, streams) = (&self.segment.columns, &self.streams);
         let mut room = [0; STEP];
         let lengths = take(&mut self.sizes, streams, &mut room, count)?;
-        let chunk_shift = self.page.chunk_shift;
+        let chunk_shift = self.segment.chunk_shift;
         let (mut sum, mut any, mut extents) = (0u64, 0, 0);
         for &size in &*lengths {
             sum = sum.wrapping_add(size);
@@ -189,7 +189,7 @@ impl<'a> FileCursor<'a> {
         let saved = take(&mut self.saved, streams, saved, extents)?;
         let places = take(&mut self.places, streams, places, extents)?;
         let codecs = take(&mut self.codecs, streams, codecs, extents)?;
-        let chunk_shift = self.page.chunk_shift;
+        let chunk_shift = self.segment.chunk_shift;
         let mut position = self.place.position;
         let shares = members.iter().zip(codecs.iter());
         for ((&size, (&saved, &place)), (&member, &codec)) in
@@ -253,7 +253,7 @@ impl<'a> FileCursor<'a> {
     /// The extent of a file of `size` > 0 here.
     fn extent(&self, size: u64) -> Option<Extent> {
         let (told, cut) = self.told(size)?;
-        let (chunk_shift, place) = (self.page.chunk_shift, &self.place);
+        let (chunk_shift, place) = (self.segment.chunk_shift, &self.place);
         told.extent(cut, chunk_shift, place.position, &place.open)
     }
 
@@ -288,7 +288,7 @@ impl<'a> FileCursor<'a> {
             Some(0) => {}
             Some(size) => {
                 let told = self.told(size);
-                let (position, chunk_shift) = (self.place.position, self.page.chunk_shift);
+                let (position, chunk_shift) = (self.place.position, self.segment.chunk_shift);
                 let extent = told.as_ref().and_then(|(told, cut)| {
                     let extent = told.extent(*cut, chunk_shift, position, &self.place.open)?;
                     Some((told, extent))
@@ -320,9 +320,9 @@ impl<'a> FileCursor<'a> {
     }
 }
 
-/// What is known before file number `file` of a page whose files are all of one size and one chunk as it is.
-fn all_alike(page: &LeafPage, file: usize) -> Option<FilePlace> {
-    let columns = &page.columns;
+/// What is known before file number `file` of a segment whose files are all of one size and one chunk as it is.
+fn all_alike(segment: &Segment, file: usize) -> Option<FilePlace> {
+    let columns = &segment.columns;
     let size = columns.sizes.constant()?;
     let others = [
         &columns.saved,
@@ -331,16 +331,16 @@ fn all_alike(page: &LeafPage, file: usize) -> Option<FilePlace> {
         &columns.cuts,
         &columns.members,
     ];
-    if size > 1 << page.chunk_shift || !others.iter().all(|column| column.is_zero()) {
+    if size > 1 << segment.chunk_shift || !others.iter().all(|column| column.is_zero()) {
         return None;
     }
-    let shape = Shape::new(size, page.chunk_shift);
-    // Counts of a page and lengths of a chunk are small numbers.
+    let shape = Shape::new(size, segment.chunk_shift);
+    // Counts of a segment and lengths of a chunk are small numbers.
     let before = shape.default_stored_length() * file as u64;
     Some(FilePlace {
         files: file,
         extents: if size > 0 { file } else { 0 },
-        position: page.position.checked_add(before),
+        position: segment.position.checked_add(before),
         ..FilePlace::default()
     })
 }

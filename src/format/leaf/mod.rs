@@ -1,29 +1,39 @@
-//! Leaf pages: entries as columns, filled to one page after compression.
+//! Leaf pages: entries as columns in a few segments, filled to one page after compression.
 //!
-//! [`LeafBuilder`] collects entries and cuts pages from their front; [`LeafPage`] is a page to read from,
-//! [`LeafRow`] one entry of it, and [`RowCursor`] goes from entry to entry.
+//! [`LeafBuilder`] collects entries and cuts segments from their front, of which [`PageBuilder`] makes pages; [`LeafPage`] is
+//! a page to read from, [`Segment`] a part of it that is decompressed by itself, [`LeafRow`] one entry, and [`RowCursor`] goes
+//! from entry to entry.
 
 mod build;
 mod columns;
+mod context;
 mod cursor;
 mod files;
 mod marks;
 mod open_frames;
 mod outline;
 mod page;
+mod page_builder;
 mod row;
+mod segment;
 mod strings;
 mod times;
 mod told;
 
-pub use build::{LeafBuilder, NewEntry, NewMember, NewTarget};
+pub use build::{LeafBuilder, LeafFrames, NewEntry, NewMember, NewTarget};
+pub use context::LeafContext;
 pub use cursor::RowCursor;
 pub use outline::{Outline, OutlinedRun};
-pub use page::{LeafPage, Run};
+pub use page::LeafPage;
+pub use page_builder::PageBuilder;
 pub use row::{LeafRow, Target};
+pub use segment::{Run, Segment};
 
-/// Byte offset of the names frame.
-const FRAMES_OFFSET: usize = 36;
+/// Byte offset of the first segment.
+const FIRST_SEGMENT_OFFSET: usize = 24;
+
+/// Most segments of a page.
+pub const MAX_SEGMENTS: usize = 16;
 
 /// Optional columns, by bit.
 const SAVED: u32 = 1 << 0;

@@ -1,10 +1,13 @@
 //! What can be told of a leaf page without the attribute section, in which the kinds of its entries are: names, and
 //! which rows of that section it uses.
 
+use super::page::{LeafPage, SegmentHead};
 use crate::format::bits::BitReader;
 use crate::format::bytes::ByteReader;
 use crate::format::column::{Column, Streams};
-use crate::format::{MAX_LEAF_ENTRIES, Malformed, PAGE_SIZE, Parsed, frame};
+use crate::format::frame::PageFrame;
+use crate::format::page_dictionaries::PageDictionaries;
+use crate::format::{Malformed, PAGE_SIZE, Parsed};
 
 /// A run in an outline.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +23,7 @@ pub struct OutlinedRun {
 pub struct Outline {
     /// Ordinal of the first entry.
     pub first_ordinal: u64,
-    /// The runs, in order.
+    /// The runs, in order; one that several segments have parts of is several.
     pub runs: Vec<OutlinedRun>,
     /// Name of each entry.
     pub names: Vec<Vec<u8>>,
@@ -48,37 +51,41 @@ fn with_shared(before: &[u8], shared: u64, rest: &[u8]) -> Parsed<Vec<u8>> {
 }
 
 impl Outline {
-    /// Parses a page whose checksum was found right, as far as that is possible.
-    pub fn decode(page: &[u8; PAGE_SIZE]) -> Parsed<Self> {
-        let mut reader = ByteReader::new(page);
-        reader.take(4)?;
-        if reader.u16()? != 0 {
-            return Err(Malformed("not a leaf page"));
+    /// Parses a page whose checksum was found right, as far as that is possible; its frames refer to `dictionaries`.
+    pub fn decode(page: &[u8; PAGE_SIZE], dictionaries: &PageDictionaries) -> Parsed<Self> {
+        let page = LeafPage::open(page)?;
+        let mut outline = Self {
+            first_ordinal: page.first_ordinal,
+            runs: Vec::new(),
+            names: Vec::with_capacity(page.len()),
+            rows: Vec::with_capacity(page.len()),
+            symlinks: 0,
+        };
+        for head in page.heads() {
+            outline.add(&page, head, dictionaries)?;
         }
-        let count = usize::from(reader.u16()?);
-        let first_ordinal = reader.u64()?;
-        reader.take(12)?;
-        let run_count = usize::from(reader.u16()?);
-        let names_length = usize::from(reader.u16()?);
-        let control_length = usize::from(reader.u16()?);
-        reader.u16()?;
-        if count == 0 || count > MAX_LEAF_ENTRIES || run_count > count {
-            return Err(Malformed("leaf page has an impossible number of entries"));
-        }
-        let (mut stream, mut whole) = (Vec::new(), Vec::new());
-        frame::decode(reader.take(names_length)?, &mut stream)?;
-        frame::decode(reader.take(control_length)?, &mut whole)?;
+        Ok(outline)
+    }
+
+    fn add(
+        &mut self,
+        page: &LeafPage,
+        head: &SegmentHead,
+        dictionaries: &PageDictionaries,
+    ) -> Parsed<()> {
+        let (count, first_ordinal) = (head.entries, head.first_ordinal);
+        let stream = dictionaries.decode(PageFrame::Names, page.bytes(&head.names))?;
+        let whole = dictionaries.decode(PageFrame::Control, page.bytes(&head.control))?;
         let (mut stream, mut control) = (stream.as_slice(), ByteReader::new(&whole));
-        let mut runs: Vec<OutlinedRun> = Vec::with_capacity(run_count);
         let mut path = Vec::new();
         let mut start = 0;
-        for _ in 0..run_count {
+        for _ in 0..head.runs {
             let (rest, behind) = next_string(stream)?;
             stream = behind;
             let (head, number) = (control.varint()?, control.varint()?);
             let entries = usize::try_from(head >> 1).unwrap_or(usize::MAX);
             if entries > count - start {
-                return Err(Malformed("runs have more entries than the page"));
+                return Err(Malformed("runs have more entries than the leaf page"));
             }
             let parent = if head & 1 == 1 {
                 path.clear();
@@ -88,18 +95,17 @@ impl Outline {
                 Ok(path.clone())
             };
             start += entries;
-            runs.push(OutlinedRun { entries, parent });
+            self.runs.push(OutlinedRun { entries, parent });
         }
         let shared = control.take(count)?;
-        let mut names = Vec::with_capacity(count);
         let mut name = Vec::new();
         for &shared in shared {
             let (rest, behind) = next_string(stream)?;
             stream = behind;
             name = with_shared(&name, shared.into(), rest)?;
-            names.push(name.clone());
+            self.names.push(name.clone());
         }
-        let bits = BitReader::new(reader.rest());
+        let bits = BitReader::new(page.bytes(&head.area));
         let (mut at, mut dictionaries) = (0, Vec::new());
         let rows_column = Column::locate(
             count,
@@ -114,17 +120,11 @@ impl Outline {
             bits,
             dictionaries: &dictionaries,
         };
-        let mut rows = Vec::with_capacity(count);
         rows_column
-            .for_each(&streams, count, |row| rows.push(row))
+            .for_each(&streams, count, |row| self.rows.push(row))
             .ok_or(Malformed("column value exceeds 64 bits"))?;
-        Ok(Self {
-            first_ordinal,
-            runs,
-            names,
-            rows,
-            // Each target ends with a NUL.
-            symlinks: stream.split(|&byte| byte == 0).count() - 1,
-        })
+        // Each target ends with a NUL.
+        self.symlinks += stream.split(|&byte| byte == 0).count() - 1;
+        Ok(())
     }
 }

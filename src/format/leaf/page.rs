@@ -1,387 +1,267 @@
-//! A decoded leaf page.
+//! A leaf page: where its segments lie, and which of them an entry is in.
 
-#![expect(
-    clippy::cast_possible_truncation,
-    reason = "decoded frames have at most 65,535 bytes; the rest was checked when the page was decoded"
-)]
-
-use super::KNOWN_COLUMNS;
-use super::columns::{Columns, Locator, count_kind};
-use super::cursor::RowCursor;
-use super::marks::Marks;
-use super::row::LeafRow;
-use super::strings::Strings;
-use crate::entry::Kind;
-use crate::format::attributes::Attributes;
-use crate::format::bits::BitReader;
+use super::context::LeafContext;
+use super::segment::Segment;
+use super::{FIRST_SEGMENT_OFFSET, KNOWN_COLUMNS, MAX_SEGMENTS};
 use crate::format::bytes::ByteReader;
-use crate::format::column::Streams;
-use crate::format::{
-    MAX_INLINE_PATH, MAX_LEAF_ENTRIES, MAX_NAME, Malformed, PAGE_SIZE, Parsed, frame,
-};
-use std::cmp::Ordering;
+use crate::format::{MAX_LEAF_ENTRIES, MAX_NAME, Malformed, PAGE_SIZE, Parsed};
 use std::ops::Range;
-use std::sync::Arc;
 
-/// A run, whole or in part, in a page.
-#[derive(Debug, Clone)]
-pub struct Run {
-    /// The entries of the page that belong to it.
-    pub entries: Range<usize>,
-    /// Ordinal of the parent directory if the run is far, that is if the page does not spell its path.
-    pub far_parent: Option<u64>,
-    path: Range<usize>,
+/// What a page says of a segment in front of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SegmentHead {
+    /// Ordinal of its first entry.
+    pub(super) first_ordinal: u64,
+    /// Position where its first implicit extent begins.
+    pub(super) position: u64,
+    pub(super) entries: usize,
+    pub(super) runs: usize,
+    /// The optional columns, by bit.
+    pub(super) present: u32,
+    /// The bytes of the page that the separator, the frames and the bit area take.
+    pub(super) separator: Range<usize>,
+    pub(super) names: Range<usize>,
+    pub(super) control: Range<usize>,
+    pub(super) area: Range<usize>,
+    /// Whether zeros may follow what columns take of the bit area.
+    pub(super) is_padded: bool,
 }
 
-/// A leaf page, decompressed. Its columns are read where they lie, so that opening a page costs little more than
-/// decompressing it.
+/// A leaf page, not decompressed.
 #[derive(Debug)]
 pub struct LeafPage {
     /// Ordinal of the first entry.
     pub first_ordinal: u64,
     /// Position where the first implicit extent of the page begins.
     pub position: u64,
-    pub(super) chunk_shift: u32,
-    pub(super) runs: Box<[Run]>,
-    paths: Box<[u8]>,
-    /// The names stream: run paths, name suffixes, targets.
-    strings: Strings,
-    control: Box<[u8]>,
-    /// Where in `control` the shared lengths of the names lie.
-    shared: Range<usize>,
-    area: Box<[u8]>,
-    dictionaries: Box<[u64]>,
-    pub(super) kinds: Box<[Kind]>,
-    pub(super) table: Arc<[(Attributes, Kind)]>,
-    pub(super) columns: Columns,
-    pub(super) marks: Marks,
+    entries: usize,
+    is_segmented: bool,
+    heads: Box<[SegmentHead]>,
+    bytes: Box<[u8]>,
 }
 
 impl LeafPage {
-    /// Opens a page whose checksum was found right, and checks everything in it. `table` is the attribute section,
-    /// `chunk_shift` that of the header.
-    pub fn decode(
-        page: &[u8; PAGE_SIZE],
-        table: &Arc<[(Attributes, Kind)]>,
-        chunk_shift: u32,
-    ) -> Parsed<Self> {
-        let page = Self::open(page, table, chunk_shift)?;
-        page.check_names()?;
-        page.check_rows()?;
-        Ok(page)
-    }
-
-    /// As [`Self::decode`], but leaves rows, names and paths to be checked when they are looked at: a [`RowCursor`] gives
-    /// no row that cannot be, [`Self::check_name`] tells what no directory can hold, [`Self::checked_path_of`] gives no
-    /// path that cannot be.
-    pub fn open(
-        page: &[u8; PAGE_SIZE],
-        table: &Arc<[(Attributes, Kind)]>,
-        chunk_shift: u32,
-    ) -> Parsed<Self> {
+    /// Looks where the segments of a page lie whose checksum was found right.
+    pub fn open(page: &[u8; PAGE_SIZE]) -> Parsed<Self> {
         let mut reader = ByteReader::new(page);
         reader.u32()?;
-        if reader.u8()? != 0 || reader.u8()? != 0 {
+        if reader.u8()? != 0 {
             return Err(Malformed("not a leaf page"));
         }
-        let count = usize::from(reader.u16()?);
+        let segments = usize::from(reader.u8()?);
+        let entries = usize::from(reader.u16()?);
         let (first_ordinal, position) = (reader.u64()?, reader.u64()?);
-        let present = reader.u32()?;
-        let run_count = usize::from(reader.u16()?);
-        let names_length = usize::from(reader.u16()?);
-        let control_length = usize::from(reader.u16()?);
-        if reader.u16()? != 0 || present & !KNOWN_COLUMNS != 0 {
-            return Err(Malformed("leaf page has columns of a later version"));
-        }
-        if count == 0 || count > MAX_LEAF_ENTRIES || run_count == 0 || run_count > count {
+        if entries == 0 || entries > MAX_LEAF_ENTRIES {
             return Err(Malformed("leaf page has an impossible number of entries"));
         }
         if first_ordinal >= 1 << 62 || position >= 1 << 63 {
             return Err(Malformed("leaf page has an impossible ordinal or position"));
         }
-        let mut stream = Vec::new();
-        frame::decode(reader.take(names_length)?, &mut stream)?;
-        let mut whole = Vec::new();
-        frame::decode(reader.take(control_length)?, &mut whole)?;
-        let area = reader.rest();
-
-        let mut control = ByteReader::new(&whole);
-        let strings =
-            Strings::new(stream).ok_or(Malformed("names stream goes on behind its last string"))?;
-        if strings.len() < run_count {
-            return Err(Malformed("names stream ends early"));
-        }
-        let (runs, paths) = decode_runs(&strings, run_count, count, first_ordinal, &mut control)?;
-        let shared_at = whole.len() - control.rest().len();
-        control.take(count)?;
-
-        let mut locator = Locator::new(&whole, control, BitReader::new(area));
-        let (attributes, kinds) = locator.attributes(count, table)?;
-        let first_target = run_count + count;
-        let symlinks = count_kind(&kinds, Kind::Symlink);
-        match strings.len().cmp(&(first_target + symlinks)) {
-            Ordering::Less => return Err(Malformed("names stream ends early")),
-            Ordering::Equal => {}
-            Ordering::Greater => {
-                return Err(Malformed("names stream goes on behind its last string"));
-            }
-        }
-        let targets = first_target..first_target + symlinks;
-        let far_targets = targets.filter(|&target| strings.get(target).is_empty());
-        let far_targets = far_targets.count();
-        let columns = locator.others(attributes, &kinds, &runs, present, far_targets)?;
+        let first = SegmentHead {
+            first_ordinal,
+            position,
+            entries,
+            runs: 0,
+            present: 0,
+            separator: 0..0,
+            names: 0..0,
+            control: 0..0,
+            area: FIRST_SEGMENT_OFFSET..FIRST_SEGMENT_OFFSET,
+            is_padded: segments == 0,
+        };
+        let heads = match segments {
+            0 => vec![sole_head(&mut reader, first)?],
+            1..=MAX_SEGMENTS => heads(page, segments, first)?,
+            _ => return Err(Malformed("leaf page has too many segments")),
+        };
         Ok(Self {
             first_ordinal,
             position,
-            chunk_shift,
-            runs,
-            paths,
-            strings,
-            shared: shared_at..shared_at + count,
-            area: area.into(),
-            dictionaries: locator.dictionaries.into(),
-            kinds: kinds.into(),
-            table: Arc::clone(table),
-            columns,
-            marks: Marks::default(),
-            control: whole.into(),
+            entries,
+            is_segmented: segments > 0,
+            heads: heads.into(),
+            bytes: page.as_slice().into(),
         })
     }
 
-    /// What the columns are read from.
-    pub(super) fn streams(&self) -> Streams<'_> {
-        Streams {
-            control: &self.control,
-            bits: BitReader::new(&self.area),
-            dictionaries: &self.dictionaries,
-        }
-    }
-
-    fn shared(&self) -> &[u8] {
-        self.control.get(self.shared.clone()).unwrap_or(&[])
-    }
-
-    /// Refuses a name that the entry at `ordinal` cannot have.
-    pub fn check_name(ordinal: u64, name: &[u8]) -> Parsed<()> {
-        if name.len() > MAX_NAME || name.is_empty() != (ordinal == 0) {
-            Err(Malformed("name has an impossible length"))
-        } else if name.contains(&b'/') {
-            Err(Malformed("name contains a slash"))
-        } else if name == b"." || name == b".." {
-            Err(Malformed("name is . or .."))
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Refuses names that no directory can hold. (That they ascend is for verification to check.)
-    fn check_names(&self) -> Parsed<()> {
-        let mut name = Vec::with_capacity(MAX_NAME);
-        for run in &self.runs {
-            self.checked_path_of(run)?;
-            name.clear();
-            for index in run.entries.clone() {
-                let shared = self.shared().get(index).copied().map_or(0, usize::from);
-                if shared > name.len() {
-                    return Err(Malformed("name shares more bytes than the one before has"));
-                }
-                self.advance_name(index, &mut name);
-                Self::check_name(self.first_ordinal + index as u64, &name)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Refuses rows whose numbers cannot be.
-    fn check_rows(&self) -> Parsed<()> {
-        let mut cursor = RowCursor::new(self);
-        while cursor.index() < self.len() {
-            cursor.read()?;
-            cursor.advance();
-        }
-        Ok(())
+    /// Opens a page whose checksum was found right and all its segments, and checks everything in them.
+    pub fn decode(page: &[u8; PAGE_SIZE], context: &LeafContext) -> Parsed<Vec<Segment>> {
+        let page = Self::open(page)?;
+        (0..page.segments())
+            .map(|at| {
+                let segment = page.segment(at, context)?;
+                segment.check()?;
+                Ok(segment)
+            })
+            .collect()
     }
 
     /// Number of entries.
     pub fn len(&self) -> usize {
-        self.kinds.len()
+        self.entries
     }
 
-    /// Never true of a decoded page.
+    /// Never true of a page that was opened.
     pub fn is_empty(&self) -> bool {
-        self.kinds.is_empty()
+        self.entries == 0
+    }
+
+    /// Ordinal behind the last entry.
+    pub fn end(&self) -> u64 {
+        self.first_ordinal + self.entries as u64
+    }
+
+    /// Number of segments.
+    pub fn segments(&self) -> usize {
+        self.heads.len()
+    }
+
+    /// Whether the page is laid out as in version 1.5 and later; before, a page was one segment.
+    pub fn is_segmented(&self) -> bool {
+        self.is_segmented
+    }
+
+    /// The segment that the entry at `ordinal` is in, if the page has it.
+    pub fn segment_of(&self, ordinal: u64) -> Option<usize> {
+        if ordinal >= self.end() {
+            return None;
+        }
+        self.heads
+            .partition_point(|head| head.first_ordinal <= ordinal)
+            .checked_sub(1)
+    }
+
+    /// The segment with the entry `name` if the children of one directory, which have the ordinals in `run`, have such a one.
+    /// `None` if no segment has any of these.
+    pub fn find_in_run(&self, run: &Range<u64>, name: &[u8]) -> Option<usize> {
+        let first = self.segment_of(run.start.max(self.first_ordinal))?;
+        if run.end <= self.first_ordinal {
+            return None;
+        }
+        // Those behind the first begin inside the run, so their separators are names of it.
+        let behind = self.heads.iter().skip(first + 1);
+        let not_after =
+            |head: &&SegmentHead| head.first_ordinal < run.end && self.separator(head) <= name;
+        Some(first + behind.take_while(not_after).count())
+    }
+
+    fn separator(&self, head: &SegmentHead) -> &[u8] {
+        self.bytes(&head.separator)
+    }
+
+    /// Of segment number `at`, a name that comes behind those of the run before it and not behind its first one; empty if it
+    /// begins no page inside of a run.
+    pub fn separator_of(&self, at: usize) -> &[u8] {
+        self.heads.get(at).map_or(&[], |head| self.separator(head))
+    }
+
+    /// Decompresses segment number `at`. Rows, names and paths in it are checked when they are looked at.
+    pub fn segment(&self, at: usize, context: &LeafContext) -> Parsed<Segment> {
+        let head = self.heads.get(at);
+        let head = head.ok_or(Malformed("leaf page lacks a segment"))?;
+        let bytes = [&head.names, &head.control, &head.area].map(|range| self.bytes(range));
+        Segment::open(head, bytes, context)
+    }
+
+    /// What the page says of each segment.
+    pub(super) fn heads(&self) -> &[SegmentHead] {
+        &self.heads
+    }
+
+    /// The bytes in `range`, which a head gave.
+    pub(super) fn bytes(&self, range: &Range<usize>) -> &[u8] {
+        self.bytes.get(range.clone()).unwrap_or(&[])
     }
 
     /// Bytes of memory that the page takes.
     pub fn memory(&self) -> usize {
-        std::mem::size_of::<Self>()
-            + self.runs.len() * std::mem::size_of::<Run>()
-            + self.paths.len()
-            + self.strings.memory()
-            + self.control.len()
-            + self.area.len()
-            + self.dictionaries.len() * 8
-            + self.kinds.len()
-            + Marks::memory(self.kinds.len(), !self.columns.members.is_zero())
-    }
-
-    /// The runs in the page, in order.
-    pub fn runs(&self) -> &[Run] {
-        &self.runs
-    }
-
-    /// Parent path of the entries of `run`; empty if the run is far.
-    pub fn path_of(&self, run: &Run) -> &[u8] {
-        self.paths.get(run.path.clone()).unwrap_or(&[])
-    }
-
-    /// As [`Self::path_of`]; refuses a path that no directory can have.
-    pub fn checked_path_of(&self, run: &Run) -> Parsed<&[u8]> {
-        let path = self.path_of(run);
-        if is_possible_path(path) {
-            Ok(path)
-        } else {
-            Err(Malformed("run path is not one that a directory can have"))
-        }
-    }
-
-    /// The run that entry `index` belongs to.
-    pub fn run_of(&self, index: usize) -> Option<&Run> {
-        let after = self.runs.partition_point(|run| run.entries.start <= index);
-        self.runs.get(after.checked_sub(1)?)
-    }
-
-    #[inline]
-    fn suffix(&self, index: usize) -> &[u8] {
-        self.strings.get(self.runs.len() + index)
-    }
-
-    /// The target of the symbolic link that is the page's number `index` among them; empty if it is a blob.
-    pub(super) fn target(&self, index: usize) -> &[u8] {
-        self.strings.get(self.runs.len() + self.len() + index)
-    }
-
-    /// Puts the name of entry `index` into `name`, given that it holds the name of the entry before, or
-    /// anything if the entry begins a run.
-    pub fn advance_name(&self, index: usize, name: &mut Vec<u8>) {
-        name.truncate(self.shared().get(index).copied().map_or(0, usize::from));
-        name.extend_from_slice(self.suffix(index));
-    }
-
-    /// Puts the name of entry `index` into `name`.
-    pub fn name_into(&self, index: usize, name: &mut Vec<u8>) {
-        let start = self.run_of(index).map_or(0, |run| run.entries.start);
-        name.clear();
-        for earlier in start..=index {
-            self.advance_name(earlier, name);
-        }
-    }
-
-    /// The entry among `entries`, all of one run, whose name is `name`.
-    pub fn find_name(&self, entries: Range<usize>, name: &[u8]) -> Option<usize> {
-        let run = self.run_of(entries.start)?;
-        // Bytes that `name` has in common with the name before; names share bytes, so most need no comparison.
-        let mut matched = 0;
-        for index in run.entries.start..entries.end.min(run.entries.end) {
-            let shared = self.shared().get(index).copied().map_or(0, usize::from);
-            if index > run.entries.start && shared > matched {
-                continue;
-            }
-            let suffix = self.suffix(index);
-            let wanted = name.get(shared..)?;
-            let common = suffix
-                .iter()
-                .zip(wanted)
-                .take_while(|(a, b)| a == b)
-                .count();
-            if common == suffix.len() && common == wanted.len() {
-                return (index >= entries.start).then_some(index);
-            }
-            if suffix.get(common..) > wanted.get(common..) {
-                return None;
-            }
-            matched = shared + common;
-        }
-        None
-    }
-
-    /// The entry with key (`path`, `name`), for paths that a page spells out.
-    pub fn find_key(&self, path: &[u8], name: &[u8]) -> Option<usize> {
-        let run = self
-            .runs
-            .iter()
-            .rev()
-            .find(|run| run.far_parent.is_none() && self.path_of(run) == path)?;
-        self.find_name(run.entries.clone(), name)
-    }
-
-    /// The entry at `index`; refuses one that is not there or cannot be.
-    pub fn row(&self, index: usize) -> Parsed<LeafRow<'_>> {
-        RowCursor::row_at(self, index)
+        size_of::<Self>() + self.bytes.len() + self.heads.len() * size_of::<SegmentHead>()
     }
 }
 
-/// Whether every component of `path` is a name that a directory can hold.
-fn is_possible_path(path: &[u8]) -> bool {
-    let is_name =
-        |name: &[u8]| (1..=MAX_NAME).contains(&name.len()) && name != b"." && name != b"..";
-    path.is_empty() || path.split(|&byte| byte == b'/').all(is_name)
+/// The head of a page of version 1.4 or before, which is one segment, and whose bit area goes on to its end.
+fn sole_head(reader: &mut ByteReader<'_>, mut head: SegmentHead) -> Parsed<SegmentHead> {
+    head.present = reader.u32()?;
+    head.runs = reader.u16()?.into();
+    let (names, control) = (usize::from(reader.u16()?), usize::from(reader.u16()?));
+    if reader.u16()? != 0 {
+        return Err(Malformed("leaf page has columns of a later version"));
+    }
+    lay(&mut head, PAGE_SIZE - reader.rest().len(), [names, control])?;
+    head.area = head.control.end..PAGE_SIZE;
+    check(&head)?;
+    Ok(head)
 }
 
-/// The runs of a page, and the paths that they refer to.
-type Runs = (Box<[Run]>, Box<[u8]>);
-
-fn decode_runs(
-    strings: &Strings,
-    run_count: usize,
-    count: usize,
-    first_ordinal: u64,
-    control: &mut ByteReader<'_>,
-) -> Parsed<Runs> {
-    let mut runs = Vec::with_capacity(run_count);
-    let mut paths: Vec<u8> = Vec::with_capacity(PAGE_SIZE);
-    let mut entry = 0;
-    let mut path = 0..0;
-    for index in 0..run_count {
-        let head = control.varint()?;
-        let entries = head >> 1;
-        if entries == 0 || entries > (count - entry) as u64 {
-            return Err(Malformed("runs have more entries than the page"));
-        }
-        let entries = entry..entry + entries as usize;
-        let rest = strings.get(index);
-        let number = control.varint()?;
-        let far_parent = if head & 1 == 1 {
-            let ordinal = first_ordinal + entries.start as u64;
-            if number == 0 || number > ordinal || !rest.is_empty() {
-                return Err(Malformed("far run has an impossible parent"));
-            }
-            path = paths.len()..paths.len();
-            Some(ordinal - number)
-        } else {
-            if number > path.len() as u64 {
-                return Err(Malformed(
-                    "run path shares more bytes than the one before has",
-                ));
-            }
-            let shared = path.start..path.start + number as usize;
-            path = paths.len()..paths.len() + shared.len() + rest.len();
-            if path.len() > MAX_INLINE_PATH {
-                return Err(Malformed("run path is too long"));
-            }
-            paths.extend_from_within(shared);
-            paths.extend_from_slice(rest);
-            None
+/// The heads of `count` segments; `head` says where the first begins.
+fn heads(page: &[u8; PAGE_SIZE], count: usize, mut head: SegmentHead) -> Parsed<Vec<SegmentHead>> {
+    let mut heads = Vec::with_capacity(count);
+    let mut left = head.entries;
+    for _ in 0..count {
+        let mut reader = ByteReader::new(page.get(head.area.end..).unwrap_or(&[]));
+        let mut number = |most: usize| {
+            let number = usize::try_from(reader.varint()?).ok();
+            number
+                .filter(|&number| number <= most)
+                .ok_or(Malformed("leaf page has an impossible segment"))
         };
-        entry = entries.end;
-        runs.push(Run {
-            entries,
-            far_parent,
-            path: path.clone(),
-        });
+        head.entries = number(left)?;
+        head.runs = number(head.entries)?;
+        let lengths = [number(PAGE_SIZE)?, number(PAGE_SIZE)?];
+        let area = number(PAGE_SIZE)?;
+        head.present = u32::try_from(reader.varint()?).unwrap_or(u32::MAX);
+        let step = reader.varint()?;
+        let position = head.position.checked_add(step);
+        head.position = position
+            .filter(|&position| position < 1 << 63 && (step == 0 || !heads.is_empty()))
+            .ok_or(Malformed("leaf page has an impossible ordinal or position"))?;
+        let separator = usize::try_from(reader.varint()?).unwrap_or(usize::MAX);
+        if separator > MAX_NAME {
+            return Err(Malformed("separator of a segment is too long"));
+        }
+        reader.take(separator)?;
+        let at = PAGE_SIZE - reader.rest().len();
+        head.separator = at - separator..at;
+        lay(&mut head, at, lengths)?;
+        head.area = head.control.end..head.control.end + area;
+        if head.area.end > PAGE_SIZE {
+            return Err(Malformed("segments are longer than the leaf page"));
+        }
+        check(&head)?;
+        heads.push(head.clone());
+        left -= head.entries;
+        head.first_ordinal += head.entries as u64;
     }
-    if entry != count {
-        return Err(Malformed("runs have fewer entries than the page"));
+    if left > 0 {
+        return Err(Malformed("segments have fewer entries than the leaf page"));
     }
-    Ok((runs.into(), paths.into()))
+    let behind = page.get(head.area.end..).unwrap_or(&[]);
+    if behind.iter().any(|&byte| byte != 0) {
+        return Err(Malformed("leaf page goes on behind its last segment"));
+    }
+    Ok(heads)
 }
+
+/// Puts frames of these lengths from byte `at` on.
+fn lay(head: &mut SegmentHead, at: usize, [names, control]: [usize; 2]) -> Parsed<()> {
+    head.names = at..at + names;
+    head.control = head.names.end..head.names.end + control;
+    if head.control.end > PAGE_SIZE {
+        return Err(Malformed("frames are longer than the leaf page"));
+    }
+    Ok(())
+}
+
+fn check(head: &SegmentHead) -> Parsed<()> {
+    if head.present & !KNOWN_COLUMNS != 0 {
+        return Err(Malformed("leaf page has columns of a later version"));
+    }
+    if head.entries == 0 || head.runs == 0 || head.runs > head.entries {
+        return Err(Malformed("leaf page has an impossible number of entries"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "page_tests.rs"]
+mod tests;

@@ -1,9 +1,9 @@
 use super::*;
 use crate::entry::{Kind, OtherTimes, Timestamp};
 use crate::format::attributes::Attributes;
-use crate::format::frame::FrameEncoder;
 use crate::format::member::Member;
-use crate::format::{PAGE_SIZE, cut::Cut, extent::Shape};
+use crate::format::page_dictionaries::DictionaryBytes;
+use crate::format::{PAGE_SIZE, Parsed, cut::Cut, extent::Shape};
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -407,7 +407,7 @@ fn push_all(builder: &mut LeafBuilder, tree: &[(Vec<u8>, Vec<Sample>)]) -> Vec<E
     flat
 }
 
-fn check(page: &LeafPage, tree: &[(Vec<u8>, Vec<Sample>)], expected: &[Expected]) {
+fn check(page: &Segment, tree: &[(Vec<u8>, Vec<Sample>)], expected: &[Expected]) {
     let mut cursor = RowCursor::new(page);
     let mut name = Vec::new();
     for (index, expected) in expected.iter().enumerate() {
@@ -482,43 +482,101 @@ fn check(page: &LeafPage, tree: &[(Vec<u8>, Vec<Sample>)], expected: &[Expected]
     assert!(cursor.row().is_none());
 }
 
-/// Encodes the longest prefix of at most `wish` entries that fits.
+/// Adds the longest prefix of at most `wish` entries that fits to `page` as a segment; gives how many that were, if any.
+fn add_segment(
+    builder: &mut LeafBuilder,
+    page: &mut PageBuilder,
+    wish: usize,
+    position: u64,
+) -> Option<usize> {
+    let mut frames = LeafFrames::new(3, &dictionaries()).unwrap();
+    let mut count = wish.min(builder.len());
+    while count > 0 {
+        let used = builder.encode(count, position, SEPARATOR, page, &mut frames);
+        if used.unwrap() <= page.room() {
+            page.add(builder.segment(), count, position);
+            return Some(count);
+        }
+        count = count * 3 / 4;
+    }
+    None
+}
+
+/// Encodes the longest prefix of at most `wish` entries that fits as a page of one segment.
 fn encode_some(
     builder: &mut LeafBuilder,
     wish: usize,
     first: u64,
     position: u64,
 ) -> (usize, [u8; PAGE_SIZE]) {
-    let mut frames = FrameEncoder::new(3).unwrap();
-    let mut page = [0xEE; PAGE_SIZE];
-    let mut count = wish.min(builder.len());
-    while builder
-        .encode(count, first, position, &mut frames, &mut page)
-        .unwrap()
-        > PAGE_SIZE
-    {
-        assert!(count > 1, "a single entry always fits");
-        count = count * 3 / 4;
+    let mut page = PageBuilder::new(first);
+    let count = add_segment(builder, &mut page, wish, position);
+    (count.expect("a single entry always fits"), page.finish())
+}
+
+/// What pages do not look into.
+const SEPARATOR: &[u8] = b"between";
+
+fn dictionaries() -> DictionaryBytes {
+    DictionaryBytes {
+        names: b"a/b\0a\0b\0ab\0ba\0".to_vec(),
+        control: vec![0, 1, 0, 2, 1, 1, 0, 3],
     }
-    (count, page)
+}
+
+fn context() -> LeafContext {
+    LeafContext {
+        dictionaries: Arc::new(dictionaries().load().unwrap()),
+        ..LeafContext::plain(&table(), CHUNK_SHIFT)
+    }
+}
+
+/// The only segment of a page, with everything in it checked.
+fn decode_one(page: &[u8; PAGE_SIZE]) -> Parsed<Segment> {
+    let mut segments = LeafPage::decode(page, &context())?;
+    assert_eq!(segments.len(), 1);
+    Ok(segments.remove(0))
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn pages_round_trip_wherever_they_are_cut(tree in tree(), wish in 1usize..150) {
+    fn pages_round_trip_wherever_they_are_cut(
+        tree in tree(),
+        wish in 1usize..150,
+        most in 1..=MAX_SEGMENTS,
+    ) {
         let mut builder = LeafBuilder::default();
         let expected = push_all(&mut builder, &tree);
         let mut done = 0;
         while !builder.is_empty() {
             let first = FIRST + done as u64;
-            let (count, page) = encode_some(&mut builder, wish, first, expected[done].position);
-            let page = LeafPage::decode(&page, &table(), CHUNK_SHIFT).unwrap();
-            prop_assert_eq!(page.len(), count);
-            check(&page, &tree, &expected[done..done + count]);
-            builder.drain(count);
-            done += count;
+            let mut page = PageBuilder::new(first);
+            let mut parts = Vec::new();
+            while !builder.is_empty() && parts.len() < most {
+                let position = expected[done].position;
+                let Some(count) = add_segment(&mut builder, &mut page, wish, position) else {
+                    break;
+                };
+                builder.drain(count);
+                parts.push(done..done + count);
+                done += count;
+            }
+            let page = page.finish();
+            let opened = LeafPage::open(&page).unwrap();
+            prop_assert!(opened.is_segmented() && opened.end() == FIRST + done as u64);
+            prop_assert_eq!(opened.first_ordinal, first);
+            let segments = LeafPage::decode(&page, &context()).unwrap();
+            prop_assert_eq!(segments.len(), parts.len());
+            for (at, (segment, part)) in segments.iter().zip(parts).enumerate() {
+                prop_assert_eq!(segment.len(), part.len());
+                prop_assert_eq!(opened.separator_of(at), SEPARATOR);
+                for ordinal in segment.first_ordinal..segment.end() {
+                    prop_assert_eq!(opened.segment_of(ordinal), Some(at));
+                }
+                check(segment, &tree, &expected[part]);
+            }
         }
         prop_assert_eq!(done, expected.len());
     }
@@ -531,10 +589,10 @@ proptest! {
         let mut builder = LeafBuilder::default();
         let expected = push_all(&mut builder, &tree);
         let (count, bytes) = encode_some(&mut builder, expected.len(), FIRST, POSITION);
-        let page = LeafPage::decode(&bytes, &table(), CHUNK_SHIFT).unwrap();
+        let page = decode_one(&bytes).unwrap();
         check(&page, &tree, &expected[..count]);
         // What earlier ones have left there helps, and changes nothing.
-        let other = LeafPage::open(&bytes, &table(), CHUNK_SHIFT).unwrap();
+        let other = LeafPage::open(&bytes).unwrap().segment(0, &context()).unwrap();
         for index in order {
             let index = index.index(count);
             prop_assert_eq!(other.row(index), page.row(index));
@@ -548,16 +606,27 @@ proptest! {
     fn damaged_pages_do_not_panic(tree in tree(), at in 0usize..PAGE_SIZE, flip in 1u8..) {
         let mut builder = LeafBuilder::default();
         push_all(&mut builder, &tree);
-        let (_, mut page) = encode_some(&mut builder, 100, FIRST, POSITION);
-        page[at] ^= flip;
-        if let Ok(page) = LeafPage::decode(&page, &table(), CHUNK_SHIFT) {
-            let mut name = Vec::new();
-            for index in 0..page.len() {
-                page.name_into(index, &mut name);
-                let _ = page.row(index);
-                page.find_key(b"a/b", &name);
+        let mut page = PageBuilder::new(FIRST);
+        for _ in 0..3 {
+            if builder.is_empty() {
+                break;
             }
-            prop_assert!(page.memory() < 1 << 20);
+            let Some(count) = add_segment(&mut builder, &mut page, 40, POSITION) else {
+                break;
+            };
+            builder.drain(count);
         }
+        let mut page = page.finish();
+        page[at] ^= flip;
+        for segment in LeafPage::decode(&page, &context()).unwrap_or_default() {
+            let mut name = Vec::new();
+            for index in 0..segment.len() {
+                segment.name_into(index, &mut name);
+                let _ = segment.row(index);
+                segment.find_key(b"a/b", &name);
+            }
+            prop_assert!(segment.memory() < 1 << 20);
+        }
+        let _ = Outline::decode(&page, &context().dictionaries);
     }
 }

@@ -8,7 +8,7 @@ use super::reading::{Contents, Reading};
 use super::{Report, VerifyOptions, join};
 use crate::entry::{Ino, Kind};
 use crate::format::header::Header;
-use crate::format::leaf::{LeafPage, LeafRow, RowCursor};
+use crate::format::leaf::{LeafPage, LeafRow, RowCursor, Segment};
 use crate::format::{PAGE_BYTES, blob};
 use crate::read::node::{Link, Node};
 use crate::read::{Image, blobs};
@@ -59,6 +59,14 @@ impl Counts {
     }
 }
 
+/// Which segment it is.
+struct SegmentOf<'p> {
+    /// Number of the page.
+    number: u64,
+    page: &'p LeafPage,
+    at: usize,
+}
+
 struct Pass<'scope, 'a> {
     image: &'a Image,
     quick: bool,
@@ -99,7 +107,9 @@ pub(super) fn check<'a>(
         }
         let described = levels.describe(&image.store, number, report);
         match image.store.leaf_checked(number) {
-            Ok(page) => pass.page(number, &page, described.as_ref(), report),
+            Ok((page, segments)) => {
+                pass.page(number, (&page, &segments), described.as_ref(), report);
+            }
             Err(error) => {
                 pass.directories.lose();
                 pass.extents.lose();
@@ -124,7 +134,7 @@ impl Pass<'_, '_> {
     fn page(
         &mut self,
         number: u64,
-        page: &LeafPage,
+        (page, segments): (&LeafPage, &[Segment]),
         described: Option<&Described>,
         report: &mut Report<'_>,
     ) {
@@ -134,34 +144,73 @@ impl Pass<'_, '_> {
             report.page(number, what);
             self.directories.lose();
         }
-        self.extents.begin_page(number, page.position, report);
+        for (at, segment) in segments.iter().enumerate() {
+            if at > 0 && self.extents.goes_on(segment.position) == Some(false) {
+                report.page(
+                    number,
+                    "contents of a segment do not begin where those of the segment before end",
+                );
+            }
+            let part = SegmentOf { number, page, at };
+            self.segment(&part, segment, described, report);
+        }
+    }
+
+    /// `described` is what other pages say of the page that has the segment.
+    fn segment(
+        &mut self,
+        part: &SegmentOf<'_>,
+        segment: &Segment,
+        described: Option<&Described>,
+        report: &mut Report<'_>,
+    ) {
+        let number = part.number;
+        let first = segment.first_ordinal;
+        self.extents.begin_segment(number, segment.position, report);
         let mut name = Vec::new();
-        let mut cursor = RowCursor::new(page);
-        for run in page.runs() {
+        let mut cursor = RowCursor::new(segment);
+        for run in segment.runs() {
             let path = match run.far_parent {
-                None => Ok(page.path_of(run).to_vec()),
+                None => Ok(segment.path_of(run).to_vec()),
                 Some(parent) => self.image.path_of_ordinal(parent),
             };
             let path = path.unwrap_or_else(|error| {
-                report.lookup(page.path_of(run).to_vec(), error);
+                report.lookup(segment.path_of(run).to_vec(), error);
                 self.directories.lose();
-                page.path_of(run).to_vec()
+                segment.path_of(run).to_vec()
             });
             let path: Arc<[u8]> = path.into();
-            page.name_into(run.entries.start, &mut name);
+            segment.name_into(run.entries.start, &mut name);
             if run.entries.start == 0 {
-                self.compare(number, page, described, (&path, &name), report);
+                self.separator(part, (&path, &name), report);
+                if part.at == 0 {
+                    self.compare(number, part.page, described, (&path, &name), report);
+                }
             }
             let ordinal = first + run.entries.start as u64;
             self.directories
                 .begin_run(self.image, &path, run.far_parent, ordinal, report);
             while let Some(row) = cursor.row().filter(|_| cursor.index() < run.entries.end) {
                 if cursor.index() > run.entries.start {
-                    page.advance_name(cursor.index(), &mut name);
+                    segment.advance_name(cursor.index(), &mut name);
                 }
                 self.entry(&row, &path, &name, report);
                 cursor.advance();
             }
+        }
+    }
+
+    /// Checks the separator of a segment that begins with the entry `first`.
+    fn separator(&self, part: &SegmentOf<'_>, first: (&[u8], &[u8]), report: &mut Report<'_>) {
+        let separator = part.page.separator_of(part.at);
+        let before = self.directories.last_key().filter(|_| part.at > 0);
+        let right = match before.filter(|before| before.0 == first.0) {
+            Some(before) => before.1 < separator && separator <= first.1,
+            // What lies before may be lost.
+            None => separator.is_empty() || part.at > 0 && before.is_none(),
+        };
+        if !right {
+            report.page(part.number, "separator leads past a segment of this page");
         }
     }
 

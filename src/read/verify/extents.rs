@@ -57,8 +57,13 @@ impl<'a> Extents<'a> {
         self.lost = true;
     }
 
-    /// A page begins whose first implicit extent is at `position`.
-    pub(super) fn begin_page(&mut self, number: u64, position: u64, report: &mut Report<'_>) {
+    /// Whether implicit extents that begin at `position` follow those before, if it is known where these end.
+    pub(super) fn goes_on(&self, position: u64) -> Option<bool> {
+        self.next.map(|next| next == position)
+    }
+
+    /// A segment of page `number` begins whose first implicit extent is at `position`.
+    pub(super) fn begin_segment(&mut self, number: u64, position: u64, report: &mut Report<'_>) {
         if let Some(next) = self.next {
             match between(&self.image.spans, next, position) {
                 Some(bytes) => self.between = self.between.saturating_add(bytes),

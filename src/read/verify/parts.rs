@@ -5,7 +5,7 @@ use crate::format::blob::{self, BLOB_HEADER};
 use crate::format::checksum::crc_append;
 use crate::format::header::Section;
 use crate::format::volume::Identity;
-use crate::format::{PAGE_BYTES, PAGE_SIZE};
+use crate::format::{PAGE_BYTES, PAGE_SIZE, page_dictionaries};
 use crate::read::contents::Volume;
 use crate::read::files::Part;
 use crate::read::{Image, blobs, open};
@@ -24,9 +24,12 @@ pub(super) fn check_index(image: &Image, report: &mut Report<'_>) {
         (Ok(_), Ok(_)) => report.page(0, "header and footer differ"),
         (Err(error), _) | (_, Err(error)) => report.add(None, error),
     }
+    check_page_dictionaries(image, report);
     for section in &header.sections {
         let checked = match section.kind {
             blob::SECTION => check_blobs(image, section),
+            // Looked at together.
+            page_dictionaries::SECTION if header.has_segments() => Ok(()),
             _ => check_section(part, section),
         };
         if let Err(error) = checked {
@@ -35,6 +38,25 @@ pub(super) fn check_index(image: &Image, report: &mut Report<'_>) {
         let end = section.offset + section.length;
         if let Err(error) = check_zeros(part, end, end.next_multiple_of(PAGE_BYTES)) {
             report.add(None, error);
+        }
+    }
+}
+
+/// The sections of page dictionaries: each right, and all alike.
+fn check_page_dictionaries(image: &Image, report: &mut Report<'_>) {
+    let part = image.store.part();
+    let mut first = None;
+    for section in open::page_dictionary_sections(image.header()) {
+        match open::read_page_dictionaries(part, section) {
+            Ok(dictionaries)
+                if first.get_or_insert_with(|| dictionaries.clone()) == &dictionaries => {}
+            Ok(_) => report.add(
+                None,
+                Error::corrupt("copy of the page dictionaries differs from them")
+                    .at_path(part.path())
+                    .at_offset(section.offset),
+            ),
+            Err(error) => report.add(None, error),
         }
     }
 }

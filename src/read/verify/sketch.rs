@@ -4,10 +4,10 @@ use super::{Verified, VerifyOptions};
 use crate::entry::{Kind, OtherTimes, Timestamp};
 use crate::format::attributes::{self, Attributes};
 use crate::format::checksum::{crc, seal_page};
-use crate::format::frame::FrameEncoder;
-use crate::format::header::{Header, Section};
+use crate::format::header::{FEATURE_SEGMENTS, Header, Section};
 use crate::format::inner::{InnerBuilder, Separator};
-use crate::format::leaf::{LeafBuilder, NewEntry, NewTarget};
+use crate::format::leaf::{LeafBuilder, LeafFrames, NewEntry, NewTarget, PageBuilder};
+use crate::format::page_dictionaries::DictionaryBytes;
 use crate::format::volume::{self, Identity, Layout, Span};
 use crate::format::{PAGE_BYTES, PAGE_SIZE, blob};
 use crate::read::Image;
@@ -211,7 +211,7 @@ pub(super) fn sound() -> Sketch {
             version_minor: 0,
             features_optional: 0,
             features_warn: 0,
-            features_required: 0,
+            features_required: FEATURE_SEGMENTS,
             uuid: UUID,
             index_length: 0,
             entries: 8,
@@ -271,17 +271,13 @@ impl Sketch {
             }
             builder.push(&row.entry);
         }
-        let mut out = [0; PAGE_SIZE];
-        let mut frames = FrameEncoder::new(3).unwrap();
-        let used = builder.encode(
-            page.rows.len(),
-            page.first_ordinal,
-            page.position,
-            &mut frames,
-            &mut out,
-        );
-        assert!(used.unwrap() <= PAGE_SIZE);
-        out
+        let mut out = PageBuilder::new(page.first_ordinal);
+        let mut frames = LeafFrames::new(3, &DictionaryBytes::default()).unwrap();
+        let count = page.rows.len();
+        let used = builder.encode(count, page.position, b"", &out, &mut frames);
+        assert!(used.unwrap() <= out.room());
+        out.add(builder.segment(), count, page.position);
+        out.finish()
     }
 
     fn index(&self) -> Vec<u8> {
