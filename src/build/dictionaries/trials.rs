@@ -166,6 +166,7 @@ impl<'a> Trained<'a> {
             label: self.label.to_vec(),
             dictionary,
             memory,
+            samples: held_out.bytes(),
             with,
             without,
         })
