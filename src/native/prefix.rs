@@ -10,6 +10,7 @@
 )]
 
 use std::ffi::{c_int, c_void};
+use std::ops::Range;
 use std::ptr::NonNull;
 
 use zstd_safe::zstd_sys::{
@@ -20,7 +21,7 @@ use zstd_safe::zstd_sys::{
     ZSTD_freeCCtx, ZSTD_freeCCtxParams, ZSTD_freeCDict, ZSTD_isError, ZSTD_sizeof_CDict,
 };
 
-use super::prefix_parameters::parameters;
+use super::prefix_parameters::{parameters, thorough};
 
 /// What zstd takes parameters for: larger chunks get the same ones. Also the room behind a dictionary.
 pub(super) const INPUT: usize = 128 << 10;
@@ -44,6 +45,9 @@ pub(crate) struct Prefix {
     bytes: NonNull<[u8]>,
     dictionary: usize,
     tables: NonNull<ZSTD_CDict>,
+    /// Tables for a more thorough search, if contents of some lengths get one.
+    thorough: Option<NonNull<ZSTD_CDict>>,
+    lengths: Range<usize>,
 }
 
 // SAFETY: it owns what it points to, and zstd's objects are bound to no thread.
@@ -74,13 +78,36 @@ impl Prefix {
             bytes,
             dictionary: length,
             tables,
+            thorough: None,
+            lengths: 0..0,
         })
+    }
+
+    /// Has contents of these `lengths` be searched more thoroughly from now on than `level`, that of the tables, means; false
+    /// if no level of that kind needs it. `None` if memory is lacking.
+    pub(crate) fn search_more(&mut self, level: i32, lengths: Range<usize>) -> Option<bool> {
+        let Some(wanted) = thorough(level, self.dictionary) else {
+            return Some(false);
+        };
+        if self.thorough.is_none() {
+            self.thorough = Some(tables(self.bytes, self.dictionary, level, wanted)?);
+        }
+        self.lengths = lengths;
+        Some(true)
+    }
+
+    /// The tables for contents of `length` bytes.
+    fn tables_for(&self, length: usize) -> NonNull<ZSTD_CDict> {
+        let thorough = self.thorough.filter(|_| self.lengths.contains(&length));
+        thorough.unwrap_or(self.tables)
     }
 
     /// Bytes of memory that it takes.
     pub(crate) fn memory(&self) -> usize {
+        let all = std::iter::once(self.tables).chain(self.thorough);
         // SAFETY: the tables live as long as `self`.
-        self.bytes.len() + unsafe { ZSTD_sizeof_CDict(self.tables.as_ptr()) }
+        let tables = all.map(|tables| unsafe { ZSTD_sizeof_CDict(tables.as_ptr()) });
+        self.bytes.len() + tables.sum::<usize>()
     }
 
     /// Puts `contents` behind the dictionary, if there is room, and returns where they are.
@@ -100,10 +127,13 @@ impl Prefix {
 
 impl Drop for Prefix {
     fn drop(&mut self) {
-        // SAFETY: both were made in `new` and are used nowhere else: encoders forget the tables after each frame. The tables,
-        // which refer to the bytes, go first.
+        // SAFETY: all were made in `new` and `search_more` and are used nowhere else: encoders forget the tables after each
+        // frame. The tables, which refer to the bytes, go first.
         unsafe {
             ZSTD_freeCDict(self.tables.as_ptr());
+            if let Some(thorough) = self.thorough {
+                ZSTD_freeCDict(thorough.as_ptr());
+            }
             drop(Box::from_raw(self.bytes.as_ptr()));
         }
     }
@@ -227,11 +257,12 @@ impl PrefixEncoder {
         self.frame.clear();
         self.frame.try_reserve(bound).ok()?;
         let context = self.context.as_ptr();
+        let tables = prefix.tables_for(contents.len());
         // SAFETY: `from` has as many readable bytes as `contents`, be it these or their copy, and `frame` has room for `bound`
         // bytes. The tables live through the call, and the context forgets them after it, which a context that was reset cannot
         // refuse. All bytes up to the length that zstd returns were written by it.
         unsafe {
-            let referred = ZSTD_CCtx_refCDict(context, prefix.tables.as_ptr());
+            let referred = ZSTD_CCtx_refCDict(context, tables.as_ptr());
             let written = ZSTD_compress2(
                 context,
                 self.frame.as_mut_ptr().cast(),

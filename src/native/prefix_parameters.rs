@@ -28,6 +28,14 @@ const LARGE: usize = 256 << 10;
 /// tree, 4 saves 0.7 %.
 const LEAST_MATCH: u32 = 5;
 
+/// Entries of the table of the thorough search, as a power of 2, and that behind dictionaries of more than [`LARGE`] bytes: with the
+/// smaller one, scripts of `npm` became larger than without that search.
+const THOROUGH_BITS: u32 = 16;
+const THOROUGH_BITS_LARGE: u32 = 17;
+
+/// Places that it looks at for a match, as a power of 2: zstd finds 16 of them at once. 8 take 2 % less time, for 0.6 % more bytes.
+const THOROUGH_SEARCH: u32 = 4;
+
 /// Parameters of zstd for inputs of [`INPUT`] bytes at `level` behind a dictionary of `length` bytes.
 pub(super) fn parameters(level: i32, length: usize) -> ZSTD_compressionParameters {
     // SAFETY: looks numbers up.
@@ -55,4 +63,19 @@ pub(super) fn parameters(level: i32, length: usize) -> ZSTD_compressionParameter
         }
     }
     found
+}
+
+/// The same for a more thorough search at the levels that look for each match in two tables; `None` for the others.
+pub(super) fn thorough(level: i32, length: usize) -> Option<ZSTD_compressionParameters> {
+    let mut found = parameters(level, length);
+    (found.strategy == ZSTD_strategy::ZSTD_dfast).then(|| {
+        found.strategy = ZSTD_strategy::ZSTD_greedy;
+        found.hashLog = if length > LARGE {
+            THOROUGH_BITS_LARGE
+        } else {
+            THOROUGH_BITS
+        };
+        found.searchLog = THOROUGH_SEARCH;
+        found
+    })
 }

@@ -97,3 +97,39 @@ fn encoders_outlive_dictionaries() {
     let mut second = Prefix::new(&text(1, 5000), 9).unwrap();
     assert!(encoder.encode(&contents, &mut second).unwrap() == frame);
 }
+
+#[test]
+fn a_thorough_search_finds_more_in_contents_of_its_lengths() {
+    for level in [3, 4] {
+        for size in [40_000, 300_000] {
+            let dictionary = text(1, size);
+            let mut quick = Prefix::new(&dictionary, level).unwrap();
+            let mut thorough = Prefix::new(&dictionary, level).unwrap();
+            assert_eq!(thorough.search_more(level, 16_384..32_769), Some(true));
+            assert!(thorough.memory() > quick.memory() + (1 << 18));
+            let readers = DDict::create(&dictionary);
+            let mut encoder = PrefixEncoder::new().unwrap();
+            for (length, is_shorter) in [
+                (5000, false),
+                (16_383, false),
+                (16_384, true),
+                (32_768, true),
+                (32_769, false),
+            ] {
+                let contents = text(length as u64, length);
+                let frame = encoder.encode(&contents, &mut thorough).unwrap().to_vec();
+                let before = encoder.encode(&contents, &mut quick).unwrap();
+                assert_eq!(frame.len() < before.len(), is_shorter, "{length} bytes");
+                assert_eq!(frame != before, is_shorter, "{length} bytes");
+                let mut out = vec![0; length];
+                decode_exactly(&frame, Some(&readers), &mut out).unwrap();
+                assert!(out == contents);
+                assert!(in_pieces(&frame, &dictionary) == contents);
+            }
+        }
+    }
+    for level in [1, 5, 9, 19] {
+        let mut prefix = Prefix::new(&text(1, 40_000), level).unwrap();
+        assert_eq!(prefix.search_more(level, 0..usize::MAX), Some(false));
+    }
+}

@@ -1,5 +1,7 @@
 //! Compresses chunks, where that pays.
 
+use std::ops::Range;
+
 use super::grouping::Candidate;
 use crate::build::classes::Classes;
 use crate::build::dictionaries::{Class, Dictionaries, is_worth};
@@ -22,6 +24,11 @@ const PROBE: usize = 2 << 10;
 
 /// The level of probes: zstd's fastest that still codes literals.
 const PROBE_LEVEL: i32 = 1;
+
+/// Lengths of contents that are searched more thoroughly than the level means, if that pays for their class: it takes about an eighth
+/// more time for all of the Linux source at level 3, and saves 1.4 % of the bytes. Up to 32 KiB it saves another 0.3 %, up to 64 KiB 1 % more
+/// than that, each for as much time as these. Shorter contents gain less, as copying tables is most of their time.
+const SEARCHED_MORE: Range<usize> = 16 << 10..28 << 10;
 
 /// What contents are compressed with.
 #[derive(Debug)]
@@ -127,13 +134,23 @@ impl Encoders {
             let what = "zstd cannot prepare to compress; there may be too little memory";
             Error::new(ErrorKind::Limit, what)
         };
-        let prepare =
-            |class: &Class| Prefix::new(&class.dictionary, codecs.level).ok_or_else(lacking);
+        let prepare = |class: &Class| {
+            let mut prefix = Prefix::new(&class.dictionary, codecs.level)?;
+            if class.is_thorough {
+                prefix.search_more(codecs.level, SEARCHED_MORE)?;
+            }
+            Some(prefix)
+        };
         Ok(Self {
             plain: ContentEncoder::new(codecs.level)?,
             prober: ContentEncoder::new(PROBE_LEVEL)?,
             prefixed: PrefixEncoder::new().ok_or_else(lacking)?,
-            prefixes: codecs.trained.iter().map(prepare).collect::<Result<_>>()?,
+            prefixes: codecs
+                .trained
+                .iter()
+                .map(prepare)
+                .collect::<Option<_>>()
+                .ok_or_else(lacking)?,
             unprobed: if codecs.level <= FAST {
                 UNPROBED_FAST
             } else {
