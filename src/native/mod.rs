@@ -10,4 +10,5 @@ mod fuse_ring_tests;
 #[cfg(feature = "mount")]
 pub(crate) mod page_cache;
 pub(crate) mod prefix;
+mod prefix_parameters;
 pub(crate) mod training;

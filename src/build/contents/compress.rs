@@ -1,8 +1,10 @@
 //! Compresses chunks, where that pays.
 
+use std::ops::Range;
+
 use super::grouping::Candidate;
 use crate::build::classes::Classes;
-use crate::build::dictionaries::{Dictionaries, is_worth};
+use crate::build::dictionaries::{Class, Dictionaries, is_worth};
 use crate::format::frame::ContentEncoder;
 use crate::native::prefix::{Prefix, PrefixEncoder};
 use crate::{Error, ErrorKind, Result};
@@ -23,12 +25,17 @@ const PROBE: usize = 2 << 10;
 /// The level of probes: zstd's fastest that still codes literals.
 const PROBE_LEVEL: i32 = 1;
 
+/// Lengths of contents that are searched more thoroughly than the level means, if that pays for their class: it takes about an eighth
+/// more time for all of the Linux source at level 3, and saves 1.4 % of the bytes. Up to 32 KiB it saves another 0.3 % for a twentieth
+/// more time, up to 64 KiB another 1.3 % for a seventh. Shorter contents gain less, as copying tables is most of their time.
+const SEARCHED_MORE: Range<usize> = 16 << 10..28 << 10;
+
 /// What contents are compressed with.
 #[derive(Debug)]
 pub struct Codecs {
     level: i32,
-    /// By number of the codec; empty for those without, as the first.
-    dictionaries: Vec<Vec<u8>>,
+    /// Those with dictionaries, by number of the codec less one: the first codec has none.
+    trained: Vec<Class>,
     classes: Classes,
     /// Bytes of memory that the dictionaries take in each thread.
     memory: usize,
@@ -40,7 +47,7 @@ impl Codecs {
         ContentEncoder::new(level)?;
         Ok(Self {
             level,
-            dictionaries: vec![Vec::new()],
+            trained: Vec::new(),
             classes: Classes::default(),
             memory: 0,
         })
@@ -49,10 +56,8 @@ impl Codecs {
     /// Zstd at `level`, with dictionaries.
     pub(in crate::build) fn trained(level: i32, dictionaries: Dictionaries) -> Result<Self> {
         let mut codecs = Self::plain(level)?;
-        for class in dictionaries.list {
-            codecs.memory += class.memory;
-            codecs.dictionaries.push(class.dictionary);
-        }
+        codecs.memory = dictionaries.list.iter().map(|class| class.memory).sum();
+        codecs.trained = dictionaries.list;
         codecs.classes = dictionaries.classes;
         Ok(codecs)
     }
@@ -80,8 +85,8 @@ struct Encoders {
     plain: ContentEncoder<'static>,
     prober: ContentEncoder<'static>,
     prefixed: PrefixEncoder,
-    /// By number of the codec.
-    prefixes: Vec<Option<Prefix>>,
+    /// By number of the codec less one.
+    prefixes: Vec<Prefix>,
     unprobed: usize,
 }
 
@@ -100,6 +105,13 @@ impl<'c> Compressor<'c> {
     pub(super) fn codec_of(&self, name: &[u8], head: &[u8]) -> u32 {
         let with = self.with.as_ref();
         with.map_or(0, |(codecs, _)| codecs.of(name, Some(head)))
+    }
+
+    /// Bytes of the samples that were compressed by `codec`, and of their frames, if any were.
+    pub(super) fn samples(&self, codec: u32) -> Option<(u64, u64)> {
+        let (codecs, _) = self.with.as_ref()?;
+        let class = codecs.trained.get((codec as usize).checked_sub(1)?)?;
+        Some((class.samples, class.with))
     }
 
     /// The frame of `chunk` by `codec`; `None` if it is better stored as it is.
@@ -122,22 +134,23 @@ impl Encoders {
             let what = "zstd cannot prepare to compress; there may be too little memory";
             Error::new(ErrorKind::Limit, what)
         };
-        let prepare = |dictionary: &Vec<u8>| match dictionary.as_slice() {
-            [] => Ok(None),
-            dictionary => {
-                let prefix = Prefix::new(dictionary, codecs.level).ok_or_else(lacking)?;
-                Ok(Some(prefix))
+        let prepare = |class: &Class| {
+            let mut prefix = Prefix::new(&class.dictionary, codecs.level)?;
+            if class.is_thorough {
+                prefix.search_more(codecs.level, SEARCHED_MORE)?;
             }
+            Some(prefix)
         };
         Ok(Self {
             plain: ContentEncoder::new(codecs.level)?,
             prober: ContentEncoder::new(PROBE_LEVEL)?,
             prefixed: PrefixEncoder::new().ok_or_else(lacking)?,
             prefixes: codecs
-                .dictionaries
+                .trained
                 .iter()
                 .map(prepare)
-                .collect::<Result<_>>()?,
+                .collect::<Option<_>>()
+                .ok_or_else(lacking)?,
             unprobed: if codecs.level <= FAST {
                 UNPROBED_FAST
             } else {
@@ -155,9 +168,10 @@ impl Encoders {
     }
 
     fn encode(&mut self, bytes: &[u8], codec: u32) -> Option<&[u8]> {
-        match self.prefixes.get_mut(codec as usize) {
-            Some(Some(prefix)) => self.prefixed.encode(bytes, prefix),
-            _ => self.plain.encode(bytes, None),
+        let prefix = (codec as usize).checked_sub(1);
+        match prefix.and_then(|number| self.prefixes.get_mut(number)) {
+            Some(prefix) => self.prefixed.encode(bytes, prefix),
+            None => self.plain.encode(bytes, None),
         }
     }
 

@@ -18,8 +18,16 @@ const LONGEST: usize = MAX_SHARED_STORED - CRC_BYTES;
 /// Most frames that are made to find how many files fit into one.
 const MOST_TRIES: usize = 4;
 
-/// The first frame of a class in a batch is expected to hold so many bytes of data for each of its own.
+/// The first frame of a class in a batch is expected to hold so many bytes of data for each of its own, where no samples of
+/// the class were compressed.
 const EXPECTED: usize = 5;
+
+/// Frames are made of as much data as is expected to fill so large a part of them, since one that is too long is made for nothing.
+const AIM: (usize, usize) = (15, 16);
+
+/// A frame that is filled so far is not made again with more files. With three quarters, 4 MB of the Linux source were
+/// compressed more for 0.01 % fewer bytes.
+const FULL: (usize, usize) = (5, 8);
 
 /// A file that is passed over lets the next frames be expected to hold more data, by one part in so many: else no frame
 /// would be made again, which alone can tell how much data they hold.
@@ -76,11 +84,17 @@ struct Density {
 }
 
 impl Density {
-    /// Of which no frame is known.
-    const EXPECTED: Self = Self {
-        frames: LONGEST,
-        data: LONGEST * EXPECTED,
-    };
+    /// Of which no frame of the batch is known, but perhaps how many bytes samples of the class had and took.
+    fn expected(samples: Option<(u64, u64)>) -> Self {
+        let of_samples = samples.and_then(|(data, stored)| {
+            let data = (LONGEST as u64).checked_mul(data)?.checked_div(stored)?;
+            usize::try_from(data).ok()
+        });
+        Self {
+            frames: LONGEST,
+            data: of_samples.unwrap_or(LONGEST * EXPECTED),
+        }
+    }
 
     /// Bytes that a frame of `length` bytes will hold.
     fn data_of(&self, length: usize) -> usize {
@@ -128,7 +142,8 @@ impl Grouping<'_> {
         compressor: &mut Compressor<'_>,
         groups: &mut Vec<Group>,
     ) {
-        let mut density = Density::EXPECTED;
+        let samples = rest.first().and_then(|file| compressor.samples(file.codec));
+        let mut density = Density::expected(samples);
         while rest.len() > 1 {
             let (tried, skip) = self.first_group(rest, &mut density, compressor);
             let (members, behind) = if let Some(tried) = tried {
@@ -158,7 +173,12 @@ impl Grouping<'_> {
         compressor: &mut Compressor<'_>,
     ) -> (Option<Tried>, usize) {
         let available = count(files, self.most);
-        let mut most = self.most.min(density.data_of(LONGEST));
+        let full = self.most.min(density.data_of(LONGEST));
+        let mut most = full / AIM.1 * AIM.0;
+        if count(files, most) < 2 {
+            // Two files that may just fit are worth it.
+            most = full;
+        }
         let mut best: Option<Tried> = None;
         for _ in 0..MOST_TRIES {
             let members = count(files, most);
@@ -175,7 +195,7 @@ impl Grouping<'_> {
                 let length = frame.len();
                 let frame = frame.to_vec();
                 best = Some(Tried { members, frame });
-                if members == available || 4 * length >= 3 * LONGEST {
+                if members == available || FULL.1 * length >= FULL.0 * LONGEST {
                     break;
                 }
                 most = self.most.min(data.len() * LONGEST / length * 15 / 16);

@@ -39,7 +39,10 @@ pub(super) struct Class {
     pub(super) dictionary: Vec<u8>,
     /// Bytes of memory that it takes to compress by it, in each thread.
     pub(super) memory: usize,
-    /// Bytes that samples took with the dictionary and without.
+    /// Whether contents of middle length are searched more thoroughly than the level means.
+    pub(super) is_thorough: bool,
+    /// Bytes of samples, and what they took with the dictionary and without.
+    pub(super) samples: u64,
     pub(super) with: u64,
     pub(super) without: u64,
 }

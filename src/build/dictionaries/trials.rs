@@ -42,6 +42,11 @@ const SHORTEST: usize = 512;
 /// again: so many bytes gain as much as one that is sampled.
 const FURTHER: i128 = 4;
 
+/// A more thorough search takes half as long again or more, so it must save one byte of so many, those before compression: the classes of the
+/// Linux source and most of `npm` gain more, while pages of documentation, which compress well without it, would take
+/// the time for little.
+const MOST_FOR_ONE: u64 = 100;
+
 /// What a dictionary of `bytes` gains, less what it takes in the index and in its copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Trial {
@@ -160,10 +165,20 @@ impl<'a> Trained<'a> {
     pub(super) fn finish(&self, bytes: usize, level: i32) -> Option<Class> {
         let dictionary = self.of(bytes);
         let mut prefix = Prefix::new(&dictionary, level)?;
-        let memory = prefix.memory();
+        let mut memory = prefix.memory();
         let mut encoder = ContentEncoder::new(level).ok()?;
+        let mut prefixed = PrefixEncoder::new()?;
         let held_out = &self.held_out;
-        let with = held_out.with(&mut PrefixEncoder::new()?, &mut prefix)?;
+        let with = held_out.with(&mut prefixed, &mut prefix)?;
+        let mut is_thorough = false;
+        // Samples are shorter than what will be searched so.
+        if prefix.search_more(level, 0..usize::MAX)? {
+            let more = held_out.with(&mut prefixed, &mut prefix)?;
+            is_thorough = with.saturating_sub(more) >= held_out.bytes() / MOST_FOR_ONE;
+            if is_thorough {
+                memory = prefix.memory();
+            }
+        }
         let without = held_out.without(&mut encoder)?;
         let stored = encoder.encode(&dictionary, None)?.len();
         let gain = self.of_all(i128::from(without) - i128::from(with), held_out.bytes());
@@ -172,6 +187,8 @@ impl<'a> Trained<'a> {
             label: self.label.to_vec(),
             dictionary,
             memory,
+            is_thorough,
+            samples: held_out.bytes(),
             with,
             without,
         })
@@ -228,5 +245,40 @@ mod tests {
         let best = trials.iter().max_by_key(|trial| trial.net);
         assert!(best.is_some_and(|best| best.bytes > 40_000), "{trials:?}");
         assert!(trained(&texts[..FEWEST - 1], None).is_empty());
+    }
+
+    /// Sentences of a language with many words, of which some are common.
+    fn sentences(mut seed: u64, length: usize) -> Vec<u8> {
+        let mut text = Vec::new();
+        while text.len() < length {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let word = (seed >> 52) * (seed >> 40 & 0xFFF) >> 12;
+            text.extend(noise(word, 3).iter().map(|byte| b'a' + byte % 26));
+            text.extend_from_slice([", ", "; ", "(", " = "][(seed >> 38 & 3) as usize].as_bytes());
+        }
+        text
+    }
+
+    #[test]
+    fn a_thorough_search_is_for_classes_in_which_it_finds_more() {
+        let finished = |members: &[Vec<u8>], bytes: usize, level: i32| {
+            let group = Group {
+                label: b"class".to_vec(),
+                members: members.iter().map(Vec::as_slice).collect(),
+                total: members.iter().map(|bytes| bytes.len() as u64).sum(),
+                further: 0,
+            };
+            let trained = Trained::new(&group, Some(bytes), Some(32 << 10)).unwrap();
+            trained.finish(bytes, level).unwrap()
+        };
+        let texts: Vec<Vec<u8>> = (1..400).map(|n| sentences(n, 6000)).collect();
+        let at_3 = finished(&texts, 40_000, 3);
+        assert!(at_3.is_thorough);
+        let at_9 = finished(&texts, 40_000, 9);
+        assert!(!at_9.is_thorough);
+        let pictures: Vec<Vec<u8>> = (1..3000)
+            .map(|n| [noise(0, 60), noise(n, 700)].concat())
+            .collect();
+        assert!(!finished(&pictures, 1024, 3).is_thorough);
     }
 }
