@@ -252,7 +252,7 @@ mod tests {
         let mut text = Vec::new();
         while text.len() < length {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let word = (seed >> 52) * (seed >> 40 & 0xFFF) >> 12;
+            let word = ((seed >> 52) * (seed >> 40 & 0xFFF)) >> 12;
             text.extend(noise(word, 3).iter().map(|byte| b'a' + byte % 26));
             text.extend_from_slice([", ", "; ", "(", " = "][(seed >> 38 & 3) as usize].as_bytes());
         }
