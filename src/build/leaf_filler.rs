@@ -7,9 +7,9 @@ use crate::format::page_dictionaries::DictionaryBytes;
 use crate::{Error, ErrorKind, Result};
 use std::collections::VecDeque;
 
-/// Bytes of a segment: a reader decompresses one for a lookup. Shorter ones would take less time and more bytes; numbers are
-/// in docs/design.md, "Segments".
-const SEGMENT_BYTES: usize = 1360;
+/// Bytes of the frames of a segment: a reader decompresses them for a lookup. Shorter ones would take less time and more bytes;
+/// numbers are in docs/design.md, "Segments". The bit area costs no time, so that pages of little else are not cut.
+const FRAME_BYTES: usize = 1000;
 
 /// Most entries of a segment: what takes few bytes takes time all the same.
 const SEGMENT_ENTRIES: usize = 1536;
@@ -28,8 +28,9 @@ const MOST_TRIES: usize = 4;
 /// A page with less room than this is full: what each segment begins with takes about half of it.
 const LEAST_ROOM: usize = 128;
 
-/// Entries that the first segment of an index tries to hold.
+/// Entries that the first segment of an index tries to hold, and what they are expected to take.
 const FIRST_GUESS: usize = 96;
+const FIRST_BYTES: usize = 1360;
 
 /// A page that is full, or the last.
 pub(super) struct FilledPage {
@@ -54,8 +55,9 @@ pub(super) struct LeafFiller {
     page: PageBuilder,
     /// Where the next implicit extent begins, before each entry that waits.
     positions: VecDeque<u64>,
-    /// The segment written last, by which the next one is estimated.
+    /// The segment written last, by which the next one is estimated, and the bytes of its frames.
     before: Try,
+    frames_before: usize,
     /// With so many entries waiting, a segment is tried.
     enough: usize,
     /// The segment that fits best of those that were tried.
@@ -77,8 +79,9 @@ impl LeafFiller {
             positions: VecDeque::new(),
             before: Try {
                 entries: FIRST_GUESS,
-                used: SEGMENT_BYTES,
+                used: FIRST_BYTES,
             },
+            frames_before: FRAME_BYTES,
             enough: FIRST_GUESS,
             best: Vec::new(),
             first_key: Key::default(),
@@ -121,7 +124,8 @@ impl LeafFiller {
     /// Bytes that the next segment should take, and whether it is the last of its page.
     fn plan(&self) -> (usize, bool) {
         let room = self.page.room();
-        let by_bytes = (room + SEGMENT_BYTES / 2) / SEGMENT_BYTES;
+        let frames = room * self.frames_before / self.before.used.max(1);
+        let by_bytes = (frames + FRAME_BYTES / 2) / FRAME_BYTES;
         let by_entries = self.before.entries_in(room).div_ceil(SEGMENT_ENTRIES);
         let segments = by_bytes.max(by_entries).max(1);
         (room / segments, segments == 1)
@@ -138,8 +142,7 @@ impl LeafFiller {
         loop {
             let used = self.encode(wish)?;
             if used <= self.page.room() {
-                self.best.clear();
-                self.best.extend_from_slice(self.entries.segment());
+                self.keep();
                 self.add(Try {
                     entries: wish,
                     used,
@@ -179,8 +182,7 @@ impl LeafFiller {
                 too_many = tried;
             } else {
                 fits = tried;
-                self.best.clear();
-                self.best.extend_from_slice(self.entries.segment());
+                self.keep();
             }
             let is_full = used <= room && room - used <= slack(wish) << (tries.min(MOST_TRIES) - 1);
             if is_full || (tries >= MOST_TRIES && fits.entries > 0) {
@@ -235,6 +237,13 @@ impl LeafFiller {
             .encode(count, position, &separator, &self.page, &mut self.frames)
     }
 
+    /// Remembers the segment that was encoded last as the best.
+    fn keep(&mut self) {
+        self.best.clear();
+        self.best.extend_from_slice(self.entries.segment());
+        self.frames_before = self.entries.frame_bytes();
+    }
+
     /// Adds the best segment to the page.
     fn add(&mut self, tried: Try) {
         if self.page.is_empty() {
@@ -246,7 +255,8 @@ impl LeafFiller {
         self.entries.drain(count);
         self.positions.drain(..count);
         self.before = tried;
-        self.enough = tried.entries_in(SEGMENT_BYTES).clamp(1, SEGMENT_ENTRIES);
+        let (aim, _) = self.plan();
+        self.enough = tried.entries_in(aim).clamp(1, SEGMENT_ENTRIES);
     }
 
     fn key(&self, index: usize) -> Key {

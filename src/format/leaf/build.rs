@@ -586,6 +586,11 @@ impl LeafBuilder {
         Ok(self.segment.len())
     }
 
+    /// Bytes of the frames of the segment that was encoded last.
+    pub fn frame_bytes(&self) -> usize {
+        self.out.len() - self.bits.bit_length().div_ceil(8)
+    }
+
     /// The segment that was encoded last.
     pub fn segment(&self) -> &[u8] {
         &self.segment
