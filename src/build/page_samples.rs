@@ -20,6 +20,9 @@ const BLOCK: u64 = 256;
 /// Most blocks: their streams take some 4 KiB each.
 const MOST_BLOCKS: usize = 192;
 
+/// Bytes of a stream that are kept. Long link targets could make one longer than a frame may be; pages then hold fewer entries.
+const MOST_OF_STREAM: usize = 16 << 10;
+
 /// Fewest blocks to train on: an index of fewer has a page or two.
 const FEWEST_BLOCKS: usize = 8;
 
@@ -133,9 +136,10 @@ impl PageSamples {
         let count = self.builder.len();
         if let Some(key) = self.filling.take() {
             let (names, control) = self.builder.streams(count);
+            let begin = |stream: &[u8]| stream.iter().take(MOST_OF_STREAM).copied().collect();
             let streams = Streams {
-                names: names.to_vec(),
-                control: control.to_vec(),
+                names: begin(names),
+                control: begin(control),
             };
             self.blocks.insert(key, streams);
             if self.blocks.len() > MOST_BLOCKS {
@@ -266,6 +270,22 @@ mod tests {
             .map(|streams| streams.names.len() + streams.control.len())
             .sum();
         assert!(bytes / MOST_BLOCKS < 16 << 10);
+    }
+
+    #[test]
+    fn links_that_are_long_and_have_nothing_in_common_are_no_error() {
+        let mut samples = PageSamples::default();
+        for ordinal in 0..20 * BLOCK {
+            let bytes = (0..1000u64).map(|at| scramble(ordinal << 10 | at).to_le_bytes()[0]);
+            let record = Record {
+                name: format!("{ordinal:06}").into_bytes(),
+                metadata: Metadata::new(Kind::Symlink, 0o777),
+                target: bytes.map(|byte| byte.max(1)).collect(),
+                ..Record::empty()
+            };
+            samples.offer(&record, ordinal).unwrap();
+        }
+        assert!(samples.train(3).unwrap().names.is_empty());
     }
 
     #[test]

@@ -165,12 +165,8 @@ impl PageStore {
     pub(super) fn segment(&self, number: u64, page: &LeafPage, at: usize) -> Result<Arc<Segment>> {
         // Page numbers are far below 2^60, as positions in the index are below 2^64.
         let key = number * MAX_SEGMENTS as u64 + at as u64;
-        self.segments.get_or_insert_with(&key, || {
-            let segment = page.segment(at, &self.context);
-            let segment = segment.map_err(|malformed| self.corrupt(number, malformed.0))?;
-            self.decoded.fetch_add(1, Ordering::Relaxed);
-            Ok(Arc::new(segment))
-        })
+        self.segments
+            .get_or_insert_with(&key, || self.segment_uncached(number, page, at))
     }
 
     /// As [`Self::segment`], for passes over all of them: what is not in the cache does not go there.
