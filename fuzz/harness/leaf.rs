@@ -63,7 +63,7 @@ pub(crate) fn run(data: &[u8]) {
         }
     };
     let context = TABLE.with(|table| LeafContext::plain(table, shift));
-    let Ok(opened) = LeafPage::open(&page) else {
+    let Ok(opened) = LeafPage::open(Box::new(page)) else {
         assert!(LeafPage::decode(&page, &context).is_err());
         return;
     };

@@ -416,7 +416,8 @@ fn pages_have_segments_and_are_full() {
     assert!(pages > 4);
     for page in bytes.chunks(PAGE_SIZE).skip(1).take(pages - 1) {
         let free = page.iter().rev().take_while(|&&byte| byte == 0).count();
-        let opened = crate::format::leaf::LeafPage::open(page.try_into().unwrap()).unwrap();
+        let opened =
+            crate::format::leaf::LeafPage::open(Box::new(page.try_into().unwrap())).unwrap();
         assert!(
             (2..=4).contains(&opened.segments()),
             "{}",

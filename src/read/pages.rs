@@ -108,22 +108,22 @@ impl PageStore {
     fn load<T>(
         &self,
         number: u64,
-        decode: impl FnOnce(&[u8; PAGE_SIZE]) -> Parsed<T>,
+        decode: impl FnOnce(Box<[u8; PAGE_SIZE]>) -> Parsed<T>,
     ) -> Result<T> {
         let offset = number
             .checked_mul(PAGE_BYTES)
             .ok_or_else(|| self.corrupt(number, "page number is impossible"))?;
-        let mut page = [0; PAGE_SIZE];
+        let mut page = Box::new([0; PAGE_SIZE]);
         self.part
-            .read(&mut page, offset)
+            .read(page.as_mut_slice(), offset)
             .map_err(|error| error.at_page(number))?;
         if !checksum::page_is_sound(&self.header.uuid, number, &page) {
             return Err(self.corrupt(number, "page checksum does not match"));
         }
-        decode(&page).map_err(|malformed| self.corrupt(number, malformed.0))
+        decode(page).map_err(|malformed| self.corrupt(number, malformed.0))
     }
 
-    fn open_leaf(&self, page: &[u8; PAGE_SIZE]) -> Parsed<LeafPage> {
+    fn open_leaf(&self, page: Box<[u8; PAGE_SIZE]>) -> Parsed<LeafPage> {
         let page = LeafPage::open(page)?;
         if page.is_segmented() && !self.header.has_segments() {
             return Err(Malformed(
@@ -192,9 +192,10 @@ impl PageStore {
 
     /// Reads leaf page `number` past the cache and checks everything in it. Gives its segments, at least one, too.
     pub(super) fn leaf_checked(&self, number: u64) -> Result<(LeafPage, Vec<Segment>)> {
-        let (page, segments) = self.load(number, |bytes| {
-            let page = self.open_leaf(bytes)?;
-            Ok((page, LeafPage::decode(bytes, &self.context)?))
+        let (page, segments) = self.load(number, |page| {
+            let page = self.open_leaf(page)?;
+            let segments = page.checked_segments(&self.context)?;
+            Ok((page, segments))
         })?;
         let count = segments.len() as u64;
         self.decoded.fetch_add(count, Ordering::Relaxed);
@@ -204,7 +205,7 @@ impl PageStore {
     /// Reads inner page `number` past the cache, for passes over all of them.
     pub(super) fn inner_uncached(&self, number: u64) -> Result<InnerPage> {
         self.decoded.fetch_add(1, Ordering::Relaxed);
-        self.load(number, InnerPage::decode)
+        self.load(number, |page| InnerPage::decode(&page))
     }
 
     /// Inner page `number`, which must be of `level`, from the cache or the device.
@@ -219,7 +220,7 @@ impl PageStore {
         }
         let page = self.inners.get_or_insert_with(&number, || {
             self.decoded.fetch_add(1, Ordering::Relaxed);
-            self.load(number, |page| InnerPage::decode(page).map(Arc::new))
+            self.load(number, |page| InnerPage::decode(&page).map(Arc::new))
         })?;
         let agrees = expected.is_none_or(|expected| {
             page.first_ordinal == expected.first_ordinal && page.position == expected.position

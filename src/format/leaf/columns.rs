@@ -236,13 +236,20 @@ impl<'a> Locator<'a> {
     fn mapped(&self, sizes: &Column, hole_bytes: &Column, files: usize) -> Parsed<usize> {
         let streams = self.streams();
         let (mut sizes, mut holes) = (sizes.cursor(&streams, 0), hole_bytes.cursor(&streams, 0));
+        let (mut size_room, mut hole_room) = ([0; STEP], [0; STEP]);
         let mut mapped = 0;
-        for _ in 0..files {
-            let size = sizes.take(&streams).ok_or(BEYOND)?;
-            if size > 0 {
-                let hole_bytes = holes.take(&streams).ok_or(BEYOND)?;
-                mapped += usize::from(hole_bytes > 0 && hole_bytes < size);
-            }
+        for at in (0..files).step_by(STEP) {
+            let some = size_room.get_mut(..STEP.min(files - at));
+            let some = some.unwrap_or(&mut []);
+            sizes.take_into(&streams, some).ok_or(BEYOND)?;
+            let extents = some.iter().filter(|&&size| size > 0);
+            let with_holes = hole_room.get_mut(..extents.clone().count());
+            let with_holes = with_holes.unwrap_or(&mut []);
+            holes.take_into(&streams, with_holes).ok_or(BEYOND)?;
+            mapped += extents
+                .zip(with_holes)
+                .filter(|(size, hole_bytes)| **hole_bytes > 0 && **hole_bytes < **size)
+                .count();
         }
         Ok(mapped)
     }

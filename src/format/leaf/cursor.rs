@@ -50,9 +50,9 @@ impl<'a> RowCursor<'a> {
 
     /// A cursor at row `index`.
     pub fn at(segment: &'a Segment, index: usize) -> Self {
-        let mut cursor = Self::beside(segment, index);
-        let kinds = segment.kinds.get(..cursor.index).unwrap_or(&[]);
-        cursor.files = FileCursor::at(segment, count_kind(kinds, Kind::File));
+        let kinds = segment.kinds.get(..index).unwrap_or(&segment.kinds);
+        let files = FileCursor::at(segment, count_kind(kinds, Kind::File));
+        let mut cursor = Self::beside(segment, index, files);
         cursor.skip_directories(count_kind(kinds, Kind::Directory));
         cursor.skip_symlinks(count_kind(kinds, Kind::Symlink));
         cursor
@@ -60,10 +60,15 @@ impl<'a> RowCursor<'a> {
 
     /// Row `index` of `segment` alone, for which less has to be read than to go on from there.
     pub(super) fn row_at(segment: &'a Segment, index: usize) -> Parsed<LeafRow<'a>> {
-        let mut cursor = Self::beside(segment, index);
         let kinds = segment.kinds.get(..index).unwrap_or(&[]);
-        match segment.kinds.get(index).copied().ok_or(NO_ENTRY)? {
-            Kind::File => cursor.files = FileCursor::at(segment, count_kind(kinds, Kind::File)),
+        let kind = segment.kinds.get(index).copied().ok_or(NO_ENTRY)?;
+        let files = if kind == Kind::File {
+            FileCursor::at(segment, count_kind(kinds, Kind::File))
+        } else {
+            FileCursor::new(segment)
+        };
+        let mut cursor = Self::beside(segment, index, files);
+        match kind {
             Kind::Directory => cursor.skip_directories(count_kind(kinds, Kind::Directory)),
             Kind::Symlink => cursor.skip_symlinks(count_kind(kinds, Kind::Symlink)),
             _ => {}
@@ -71,8 +76,8 @@ impl<'a> RowCursor<'a> {
         cursor.read()
     }
 
-    /// A cursor at row `index`, but at the first file, directory and link.
-    fn beside(segment: &'a Segment, index: usize) -> Self {
+    /// A cursor at row `index`, but at the first directory and link, and at `files` of the files.
+    fn beside(segment: &'a Segment, index: usize, files: FileCursor<'a>) -> Self {
         let streams = segment.streams();
         let columns = &segment.columns;
         let index = index.min(segment.len());
@@ -104,7 +109,7 @@ impl<'a> RowCursor<'a> {
             devices: columns.devices.cursor(&streams, devices),
             xattrs: columns.xattrs.cursor(&streams, index),
             far_targets: columns.far_targets.cursor(&streams, 0),
-            files: FileCursor::new(segment),
+            files,
             times: (!columns.times.is_empty()).then(|| columns.times.cursor(&streams, index)),
         }
     }

@@ -31,19 +31,40 @@ pub(super) struct FileCursor<'a> {
     frame_data: ColumnCursor<'a>,
 }
 
-/// Room for the values of a column for the files from one mark to the next.
-type Values = [u64; STEP];
+/// Room for the values of the columns for the files from one mark to the next.
+#[derive(Default)]
+struct Rooms {
+    data: Values,
+    hole_bytes: Values,
+    members: Values,
+    saved: Values,
+    places: Values,
+    codecs: Values,
+    stored: Values,
+    frame_data: Values,
+}
 
-/// The next values of a column in `room`, one for each of `count` files.
-fn take<'v>(
-    column: &mut ColumnCursor<'_>,
-    streams: &Streams<'_>,
-    room: &'v mut Values,
-    count: usize,
-) -> Option<&'v mut [u64]> {
-    let values = room.get_mut(..count)?;
-    column.take_into(streams, values)?;
-    Some(values)
+/// Values of one column.
+struct Values([u64; STEP]);
+
+impl Default for Values {
+    fn default() -> Self {
+        Self([0; STEP])
+    }
+}
+
+impl Values {
+    /// The next `count` values of `column`, at most those of a step.
+    fn take<'v>(
+        &'v mut self,
+        column: &mut ColumnCursor<'_>,
+        streams: &Streams<'_>,
+        count: usize,
+    ) -> Option<&'v mut [u64]> {
+        let values = self.0.get_mut(..count)?;
+        column.take_into(streams, values)?;
+        Some(values)
+    }
 }
 
 impl<'a> FileCursor<'a> {
@@ -68,12 +89,16 @@ impl<'a> FileCursor<'a> {
             None => Self::new(segment),
         };
         let mut left = file.saturating_sub(cursor.place.files);
+        if left == 0 {
+            return cursor;
+        }
+        let rooms = &mut Rooms::default();
         while left >= STEP {
-            cursor.skip(STEP);
+            cursor.skip(STEP, rooms);
             segment.marks.add(&cursor.place);
             left -= STEP;
         }
-        cursor.skip(left);
+        cursor.skip(left, rooms);
         cursor
     }
 
@@ -97,129 +122,153 @@ impl<'a> FileCursor<'a> {
         }
     }
 
-    /// Passes `count` files, at most those of one step.
-    fn skip(&mut self, count: usize) {
-        let columns = &self.segment.columns;
-        if !columns.hole_bytes.is_zero() || !columns.cuts.is_zero() {
+    /// Passes `count` files, at most those of one step. Column by column, which takes a fraction of the time of going
+    /// file by file.
+    fn skip(&mut self, count: usize, rooms: &mut Rooms) {
+        if !self.segment.columns.cuts.is_zero() {
             for _ in 0..count {
                 self.pass();
             }
             return;
         }
-        self.place.position = if columns.members.is_zero() {
-            self.skip_own(count)
-        } else {
-            self.skip_members(count)
-        };
+        self.place.position = self.behind(count, rooms);
         self.place.files += count;
     }
 
-    /// Passes files that all have extents of their own and neither holes nor chunks cut by content; returns where the
-    /// next extent begins. Column by column, which takes a fraction of the time of going file by file.
-    fn skip_own(&mut self, count: usize) -> Option<u64> {
+    /// Passes `count` files of which none is cut by content, but does not count them; returns where the next implicit extent begins.
+    fn behind(&mut self, count: usize, rooms: &mut Rooms) -> Option<u64> {
         let (columns, streams) = (&self.segment.columns, &self.streams);
-        let mut room = [0; STEP];
-        let lengths = take(&mut self.sizes, streams, &mut room, count)?;
-        let chunk_shift = self.segment.chunk_shift;
+        let sizes = rooms.data.take(&mut self.sizes, streams, count)?;
         let (mut sum, mut any, mut extents) = (0u64, 0, 0);
-        for &size in &*lengths {
+        for &size in &*sizes {
             sum = sum.wrapping_add(size);
             any |= size;
             extents += usize::from(size > 0);
         }
-        let is_small = any < 1 << chunk_shift;
-        let is_plain = columns.saved.is_zero() && columns.places.is_zero();
-        if is_small && is_plain && columns.codecs.constant().is_some() {
-            self.place.extents += extents;
+        self.place.extents += extents;
+        let is_small = any < 1 << self.segment.chunk_shift;
+        let others = [
+            &columns.saved,
+            &columns.places,
+            &columns.hole_bytes,
+            &columns.members,
+        ];
+        if is_small
+            && others.iter().all(|column| column.is_zero())
+            && columns.codecs.constant().is_some()
+        {
             let stored = sum + (CRC_BYTES * extents) as u64;
             return self.place.position?.checked_add(stored);
         }
-        extents = 0;
-        for index in 0..count {
-            let size = lengths.get(index).copied().unwrap_or(0);
-            if let Some(length) = lengths.get_mut(extents) {
-                *length = if is_small {
-                    size + CRC_BYTES as u64
-                } else {
-                    let size = size.min(i64::MAX.unsigned_abs());
-                    Shape::new(size, chunk_shift).default_stored_length()
-                };
+        if extents < count {
+            let mut next = 0;
+            for index in 0..count {
+                let size = sizes.get(index).copied().unwrap_or(0);
+                if let Some(kept) = sizes.get_mut(next) {
+                    *kept = size;
+                }
+                next += usize::from(size > 0);
             }
-            extents += usize::from(size > 0);
         }
-        self.place.extents += extents;
-        let lengths = lengths.get_mut(..extents)?;
-        let mut room = [0; STEP];
+        if !columns.hole_bytes.is_zero() {
+            let holes = rooms
+                .hole_bytes
+                .take(&mut self.hole_bytes, streams, extents)?;
+            let mut maps = 0;
+            for (size, &mut hole_bytes) in sizes.iter_mut().zip(holes) {
+                maps += usize::from(hole_bytes > 0 && hole_bytes < *size);
+                *size = size.checked_sub(hole_bytes)?;
+            }
+            self.place.maps += maps;
+            for _ in 0..maps {
+                self.hole_maps.advance(streams);
+            }
+        }
+        if columns.members.is_zero() {
+            self.behind_own(extents, is_small, rooms)
+        } else {
+            self.behind_members(extents, rooms)
+        }
+    }
+
+    /// As [`Self::behind`], of `extents` that belong to one file each. In `rooms` are the bytes of data in them, `is_small` says that
+    /// none has more than one chunk.
+    fn behind_own(&mut self, extents: usize, is_small: bool, rooms: &mut Rooms) -> Option<u64> {
+        let (columns, streams) = (&self.segment.columns, &self.streams);
+        let chunk_shift = self.segment.chunk_shift;
+        let lengths = rooms.data.0.get_mut(..extents)?;
+        for length in &mut *lengths {
+            *length = if is_small {
+                *length + if *length > 0 { CRC_BYTES as u64 } else { 0 }
+            } else {
+                let data = (*length).min(i64::MAX.unsigned_abs());
+                Shape::new(data, chunk_shift).default_stored_length()
+            };
+        }
         if !columns.saved.is_zero() {
-            let saved = take(&mut self.saved, streams, &mut room, extents)?;
+            let saved = rooms.saved.take(&mut self.saved, streams, extents)?;
             for (length, saved) in lengths.iter_mut().zip(saved) {
                 *length = length.checked_sub(*saved)?;
             }
         }
         if !columns.places.is_zero() {
-            let places = take(&mut self.places, streams, &mut room, extents)?;
+            let places = rooms.places.take(&mut self.places, streams, extents)?;
             for (length, place) in lengths.iter_mut().zip(places) {
                 *length = if *place > 0 { 0 } else { *length };
             }
         }
         if !columns.codecs.is_zero() {
-            take(&mut self.codecs, streams, &mut room, extents)?;
+            rooms.codecs.take(&mut self.codecs, streams, extents)?;
         }
         let sum = |at: u64, length: &u64| at.checked_add(*length);
         lengths.iter().try_fold(self.place.position?, sum)
     }
 
-    /// As [`Self::skip_own`], of files of which some share frames.
-    fn skip_members(&mut self, count: usize) -> Option<u64> {
+    /// As [`Self::behind_own`], where some files share frames.
+    fn behind_members(&mut self, extents: usize, rooms: &mut Rooms) -> Option<u64> {
         let streams = &self.streams;
-        let mut rooms = [[0; STEP]; 5];
-        let [sizes, members, saved, places, codecs] = &mut rooms;
-        let sizes = take(&mut self.sizes, streams, sizes, count)?;
-        let mut extents = 0;
-        for index in 0..count {
-            let size = sizes.get(index).copied().unwrap_or(0);
-            if let Some(kept) = sizes.get_mut(extents) {
-                *kept = size;
-            }
-            extents += usize::from(size > 0);
-        }
-        self.place.extents += extents;
-        let sizes = sizes.iter().take(extents);
-        let members = take(&mut self.members, streams, members, extents)?;
-        let saved = take(&mut self.saved, streams, saved, extents)?;
-        let places = take(&mut self.places, streams, places, extents)?;
-        let codecs = take(&mut self.codecs, streams, codecs, extents)?;
+        let data = rooms.data.0.get(..extents)?;
+        let members = rooms.members.take(&mut self.members, streams, extents)?;
+        let saved = rooms.saved.take(&mut self.saved, streams, extents)?;
+        let places = rooms.places.take(&mut self.places, streams, extents)?;
+        let codecs = rooms.codecs.take(&mut self.codecs, streams, extents)?;
+        let is_described = |member: &&mut u64| Membership::is_described(**member);
+        let frames = members.iter_mut().filter(is_described).count();
+        self.place.frames += frames;
+        let stored = rooms.stored.take(&mut self.frame_stored, streams, frames)?;
+        let frame_data = rooms
+            .frame_data
+            .take(&mut self.frame_data, streams, frames)?;
+        let mut described = stored.iter().copied().zip(frame_data.iter().copied());
         let chunk_shift = self.segment.chunk_shift;
         let mut position = self.place.position;
         let shares = members.iter().zip(codecs.iter());
-        for ((&size, (&saved, &place)), (&member, &codec)) in
-            sizes.zip(saved.iter().zip(places.iter())).zip(shares)
+        for ((&data, (&mut saved, &mut place)), (&member, &codec)) in
+            data.iter().zip(saved.iter_mut().zip(places)).zip(shares)
         {
-            let is_bare = saved | place == 0 && size <= 1 << chunk_shift;
-            if member == 0 && size <= 1 << chunk_shift {
-                let stored = (size + CRC_BYTES as u64).checked_sub(saved)?;
+            let is_chunk = data > 0 && data <= 1 << chunk_shift;
+            if member == 0 && is_chunk {
+                let stored = (data + CRC_BYTES as u64).checked_sub(saved)?;
                 if place == 0 {
                     position = Some(position?.checked_add(stored)?);
                 }
                 continue;
             }
-            if is_bare && member == 1 && self.place.open.follow_within(codec, size) {
+            let is_bare = saved | place == 0 && is_chunk;
+            if is_bare && member == 1 && self.place.open.follow_within(codec, data) {
                 continue;
             }
-            let frame = if Membership::is_described(member) {
-                self.place.frames += 1;
-                let stored = self.frame_stored.take(streams)?;
-                Some((stored, self.frame_data.take(streams)?))
-            } else {
-                None
-            };
             let told = Told {
-                data: size,
+                data,
                 saved,
                 place,
                 codec,
                 membership: Membership::from_column(member),
-                frame,
+                frame: if Membership::is_described(member) {
+                    Some(described.next()?)
+                } else {
+                    None
+                },
             };
             let extent = told.extent(None, chunk_shift, position, &self.place.open)?;
             position = extent.pass(&told, position, &mut self.place.open);

@@ -53,7 +53,7 @@ fn with_shared(before: &[u8], shared: u64, rest: &[u8]) -> Parsed<Vec<u8>> {
 impl Outline {
     /// Parses a page whose checksum was found right, as far as that is possible; its frames refer to `dictionaries`.
     pub fn decode(page: &[u8; PAGE_SIZE], dictionaries: &PageDictionaries) -> Parsed<Self> {
-        let page = LeafPage::open(page)?;
+        let page = LeafPage::open(Box::new(*page))?;
         let mut outline = Self {
             first_ordinal: page.first_ordinal,
             runs: Vec::new(),

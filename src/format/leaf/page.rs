@@ -37,13 +37,13 @@ pub struct LeafPage {
     entries: usize,
     is_segmented: bool,
     heads: Box<[SegmentHead]>,
-    bytes: Box<[u8]>,
+    bytes: Box<[u8; PAGE_SIZE]>,
 }
 
 impl LeafPage {
     /// Looks where the segments of a page lie whose checksum was found right.
-    pub fn open(page: &[u8; PAGE_SIZE]) -> Parsed<Self> {
-        let mut reader = ByteReader::new(page);
+    pub fn open(page: Box<[u8; PAGE_SIZE]>) -> Parsed<Self> {
+        let mut reader = ByteReader::new(page.as_slice());
         reader.u32()?;
         if reader.u8()? != 0 {
             return Err(Malformed("not a leaf page"));
@@ -71,7 +71,7 @@ impl LeafPage {
         };
         let heads = match segments {
             0 => vec![sole_head(&mut reader, first)?],
-            1..=MAX_SEGMENTS => heads(page, segments, first)?,
+            1..=MAX_SEGMENTS => heads(&page, segments, first)?,
             _ => return Err(Malformed("leaf page has too many segments")),
         };
         Ok(Self {
@@ -80,16 +80,20 @@ impl LeafPage {
             entries,
             is_segmented: segments > 0,
             heads: heads.into(),
-            bytes: page.as_slice().into(),
+            bytes: page,
         })
     }
 
     /// Opens a page whose checksum was found right and all its segments, and checks everything in them.
     pub fn decode(page: &[u8; PAGE_SIZE], context: &LeafContext) -> Parsed<Vec<Segment>> {
-        let page = Self::open(page)?;
-        (0..page.segments())
+        Self::open(Box::new(*page))?.checked_segments(context)
+    }
+
+    /// All segments, at least one, and everything in them checked.
+    pub fn checked_segments(&self, context: &LeafContext) -> Parsed<Vec<Segment>> {
+        (0..self.segments())
             .map(|at| {
-                let segment = page.segment(at, context)?;
+                let segment = self.segment(at, context)?;
                 segment.check()?;
                 Ok(segment)
             })

@@ -68,7 +68,7 @@ fn numbered(parts: usize, each: usize) -> [u8; PAGE_SIZE] {
 
 #[test]
 fn a_name_is_sought_in_one_segment() {
-    let page = LeafPage::open(&numbered(4, 20)).unwrap();
+    let page = LeafPage::open(Box::new(numbered(4, 20))).unwrap();
     let all = FIRST..FIRST + 80;
     for number in 0..80 {
         let name = format!("{number:03}");
@@ -90,7 +90,7 @@ fn a_name_is_sought_in_one_segment() {
 
 /// The page with one segment's head in front of the frames and bit area of another; `numbers` is the head.
 fn with_head(page: &[u8; PAGE_SIZE], numbers: &[u64]) -> [u8; PAGE_SIZE] {
-    let opened = LeafPage::open(page).unwrap();
+    let opened = LeafPage::open(Box::new(*page)).unwrap();
     let head = &opened.heads()[0];
     let mut bytes = page[..FIRST_SEGMENT_OFFSET].to_vec();
     for &number in numbers {
@@ -104,7 +104,7 @@ fn with_head(page: &[u8; PAGE_SIZE], numbers: &[u64]) -> [u8; PAGE_SIZE] {
 #[test]
 fn heads_that_cannot_be_are_refused() {
     let page = numbered(1, 40);
-    let opened = LeafPage::open(&page).unwrap();
+    let opened = LeafPage::open(Box::new(page)).unwrap();
     let head = &opened.heads()[0];
     let [names, control, area] =
         [&head.names, &head.control, &head.area].map(|range| range.len() as u64);
@@ -132,22 +132,25 @@ fn heads_that_cannot_be_are_refused() {
         let mut lying = right;
         lying[field] = value;
         let lying = with_head(&page, &lying);
-        assert!(LeafPage::open(&lying).is_err(), "{value} in field {field}");
+        assert!(
+            LeafPage::open(Box::new(lying)).is_err(),
+            "{value} in field {field}"
+        );
     }
     let mut many = page;
     many[5] = u8::try_from(MAX_SEGMENTS).unwrap() + 1;
-    assert!(LeafPage::open(&many).is_err());
+    assert!(LeafPage::open(Box::new(many)).is_err());
     let mut behind = page;
     behind[PAGE_SIZE - 1] = 1;
-    assert!(LeafPage::open(&behind).is_err());
+    assert!(LeafPage::open(Box::new(behind)).is_err());
 }
 
 #[test]
 fn positions_of_segments_that_overflow_are_refused() {
     let page = numbered(2, 3);
-    let opened = LeafPage::open(&page).unwrap();
+    let opened = LeafPage::open(Box::new(page)).unwrap();
     assert_eq!(opened.heads()[1].position, POSITION + 42);
     let mut far = page;
     far[16..24].copy_from_slice(&((1u64 << 63) - 20).to_le_bytes());
-    assert!(LeafPage::open(&far).is_err());
+    assert!(LeafPage::open(Box::new(far)).is_err());
 }

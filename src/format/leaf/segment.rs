@@ -18,7 +18,7 @@ use crate::format::bits::BitReader;
 use crate::format::bytes::ByteReader;
 use crate::format::column::Streams;
 use crate::format::frame::PageFrame;
-use crate::format::{MAX_INLINE_PATH, MAX_NAME, Malformed, PAGE_SIZE, Parsed};
+use crate::format::{MAX_INLINE_PATH, MAX_NAME, Malformed, Parsed};
 use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::Arc;
@@ -261,25 +261,26 @@ impl Segment {
     /// The entry among `entries`, all of one run, whose name is `name`.
     pub fn find_name(&self, entries: Range<usize>, name: &[u8]) -> Option<usize> {
         let run = self.run_of(entries.start)?;
+        let first = run.entries.start;
+        let shared = self.shared().get(first..entries.end.min(run.entries.end))?;
+        let mut suffixes = self.strings.walk(self.runs.len() + first);
         // Bytes that `name` has in common with the name before; names share bytes, so most need no comparison.
         let mut matched = 0;
-        for index in run.entries.start..entries.end.min(run.entries.end) {
-            let shared = self.shared().get(index).copied().map_or(0, usize::from);
-            if index > run.entries.start && shared > matched {
+        for (index, &shared) in (first..).zip(shared) {
+            let shared = usize::from(shared);
+            if index > first && shared > matched {
                 continue;
             }
-            let suffix = self.suffix(index);
+            // A suffix and what follows it: its NUL ends it, which comes before all that a name can have.
+            let suffix = suffixes.tail(self.runs.len() + index);
             let wanted = name.get(shared..)?;
-            let common = suffix
-                .iter()
-                .zip(wanted)
-                .take_while(|(a, b)| a == b)
-                .count();
-            if common == suffix.len() && common == wanted.len() {
-                return (index >= entries.start).then_some(index);
-            }
-            if suffix.get(common..) > wanted.get(common..) {
-                return None;
+            let is_common = |(a, b): &(&u8, &u8)| a == b && **a != 0;
+            let common = suffix.iter().zip(wanted).take_while(is_common).count();
+            match (suffix.get(common), wanted.get(common)) {
+                (Some(0), None) => return (index >= entries.start).then_some(index),
+                (Some(0), Some(_)) => {}
+                (here, there) if here > there => return None,
+                _ => {}
             }
             matched = shared + common;
         }
@@ -331,7 +332,7 @@ fn decode_runs(
     control: &mut ByteReader<'_>,
 ) -> Parsed<Runs> {
     let mut runs = Vec::with_capacity(run_count);
-    let mut paths: Vec<u8> = Vec::with_capacity(PAGE_SIZE);
+    let mut paths: Vec<u8> = Vec::new();
     let mut entry = 0;
     let mut path = 0..0;
     for index in 0..run_count {

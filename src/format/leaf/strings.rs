@@ -85,6 +85,16 @@ impl Strings {
         self.bytes.get(start..end).unwrap_or(&[])
     }
 
+    /// A walk that begins at string number `index`.
+    pub(super) fn walk(&self, index: usize) -> Walk<'_> {
+        let at = if index == 0 { 0 } else { self.find(index) };
+        Walk {
+            strings: self,
+            index,
+            at,
+        }
+    }
+
     /// The eight bytes from `at` on; what is behind the last counts as no end of a string.
     #[inline]
     fn word(&self, at: usize) -> u64 {
@@ -130,6 +140,27 @@ impl Strings {
     }
 }
 
+/// A place among strings, for those who look at some of them in ascending order and at few up to their end.
+pub(super) struct Walk<'a> {
+    strings: &'a Strings,
+    index: usize,
+    at: usize,
+}
+
+impl<'a> Walk<'a> {
+    /// All bytes from the beginning of string number `index` on, its NUL and what follows included. Walks do not go back:
+    /// what is before the string looked at last is taken for that.
+    #[inline]
+    pub(super) fn tail(&mut self, index: usize) -> &'a [u8] {
+        self.at = match index.saturating_sub(self.index) {
+            steps @ 0..16 => self.strings.behind(self.at, steps),
+            _ => self.strings.find(index),
+        };
+        self.index = index.max(self.index);
+        self.strings.bytes.get(self.at..).unwrap_or(&[])
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +180,12 @@ mod tests {
                 for (index, string) in strings.iter().enumerate().skip(first).take(20) {
                     prop_assert_eq!(found.get(index), string);
                 }
+                let mut walk = found.walk(first);
+                for (index, string) in strings.iter().enumerate().skip(first).step_by(1 + first % 20) {
+                    let expected = [string.as_slice(), &[0]].concat();
+                    prop_assert!(walk.tail(index).starts_with(&expected));
+                }
+                prop_assert!(walk.tail(strings.len()).is_empty());
             }
             prop_assert_eq!(found.get(strings.len()), b"");
         }

@@ -564,7 +564,7 @@ proptest! {
                 done += count;
             }
             let page = page.finish();
-            let opened = LeafPage::open(&page).unwrap();
+            let opened = LeafPage::open(Box::new(page)).unwrap();
             prop_assert!(opened.is_segmented() && opened.end() == FIRST + done as u64);
             prop_assert_eq!(opened.first_ordinal, first);
             let segments = LeafPage::decode(&page, &context()).unwrap();
@@ -592,7 +592,7 @@ proptest! {
         let page = decode_one(&bytes).unwrap();
         check(&page, &tree, &expected[..count]);
         // What earlier ones have left there helps, and changes nothing.
-        let other = LeafPage::open(&bytes).unwrap().segment(0, &context()).unwrap();
+        let other = LeafPage::open(Box::new(bytes)).unwrap().segment(0, &context()).unwrap();
         for index in order {
             let index = index.index(count);
             prop_assert_eq!(other.row(index), page.row(index));
