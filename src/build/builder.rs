@@ -1,7 +1,7 @@
 //! Builds an image from entries in any order.
 
-use super::compression;
-use super::contents::{ContentOptions, Cutter, Cutting, Lengths};
+use super::compression::{self, Prepared};
+use super::contents::{Codecs, ContentOptions, Cutter, Cutting, Lengths};
 use super::dictionaries::SampleSource;
 use super::digest_tables::{DigestTables, TableSize};
 use super::identity;
@@ -20,14 +20,17 @@ use super::storing::Storing;
 use super::volumes::{ClosedVolumes, VolumeSet};
 use crate::entry::{Kind, Metadata};
 use crate::format::header::Header;
+use crate::format::page_dictionaries::DictionaryBytes;
 use crate::format::{MAX_NAME, MAX_TARGET, Uuid};
 use crate::sort::{Content, ImpliedParents, Record, Sorted, Sorter};
 use crate::source::{TreeOpener, WalkSummary};
 use crate::{Error, ErrorKind, Result, descriptors, image};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
 /// Longest path that an entry may have, in bytes: deeper trees than any tool can make by accident.
@@ -219,25 +222,24 @@ impl Builder {
 
     /// Writes the image and gives it its names.
     pub fn finish(mut self, observer: &mut dyn Observer) -> Result<Report> {
-        let mut progress = SORTING;
-        report(observer, progress)?;
+        report(observer, SORTING)?;
         self.implied.add_ancestors(b"", &mut self.sorter)?;
         let sorted = self.sorter.finish()?;
-        let directory = &self.scratch_dir;
         let mut seen = Seen {
             reservoir: compression::reservoir(&self.options),
             lengths: Lengths::default(),
             pages: PageSamples::default(),
         };
         let (options, repeated) = (&self.options, self.repeated);
-        let (plan, met) = plan(&sorted, directory, options, repeated, &mut seen, observer)?;
+        let scratch = &self.scratch_dir;
+        let (plan, met) = plan(&sorted, scratch, options, repeated, &mut seen, observer)?;
         self.problems += met;
         let totals = plan.totals();
-        progress = Progress {
+        let progress = Progress {
             phase: Phase::Packing,
             total_entries: Some(totals.entries),
             total_bytes: Some(totals.data_bytes.saturating_sub(totals.hole_bytes)),
-            ..progress
+            ..SORTING
         };
         report(observer, progress)?;
 
@@ -249,7 +251,8 @@ impl Builder {
             spool: spool.as_deref(),
             threads,
         };
-        let (codecs, prepared) = compression::prepare(&self.options, seen.reservoir, &from)?;
+        let ((codecs, prepared), dictionaries) =
+            train(&self.options, seen.reservoir, seen.pages, &from)?;
         let mut volumes = begin_volumes(&self.publication, &self.options, self.uuid, &totals)?;
         if self.options.reproducible {
             volumes.take_digest();
@@ -263,7 +266,7 @@ impl Builder {
             chunk_shift,
             PageOptions {
                 level: self.options.index_level,
-                dictionaries: seen.pages.train(self.options.index_level)?,
+                dictionaries,
                 is_only_copy: !self.options.index_copy,
             },
         )?;
@@ -394,6 +397,21 @@ fn plan(
     let memory = options.memory / 8;
     let plan = Plan::compute(sorted, scratch_dir, memory, &mut repeated, &mut seen)?;
     Ok((plan, problems))
+}
+
+/// The codecs for contents, and the dictionaries for leaf pages beside them, which take one thread a part of the time.
+fn train(
+    options: &BuildOptions,
+    reservoir: Option<Reservoir>,
+    pages: PageSamples,
+    from: &SampleSource<'_>,
+) -> Result<((Option<Codecs>, Prepared), DictionaryBytes)> {
+    thread::scope(|scope| {
+        let pages = scope.spawn(|| pages.train(options.index_level));
+        let prepared = compression::prepare(options, reservoir, from)?;
+        let pages = pages.join().unwrap_or_else(|panic| resume_unwind(panic));
+        Ok((prepared, pages?))
+    })
 }
 
 /// How contents are cut by content, if chunks are to be shared.

@@ -9,7 +9,10 @@ use std::collections::VecDeque;
 
 /// Bytes of the frames of a segment: a reader decompresses them for a lookup. Shorter ones would take less time and more bytes;
 /// numbers are in docs/design.md, "Segments". The bit area costs no time, so that pages of little else are not cut.
-const FRAME_BYTES: usize = 1000;
+const FRAME_BYTES: usize = 850;
+
+/// The same where files share frames: these take a reader further time, since it has to sum up more columns.
+const FRAME_BYTES_SHARED: usize = 650;
 
 /// Most entries of a segment: what takes few bytes takes time all the same.
 const SEGMENT_ENTRIES: usize = 1536;
@@ -125,7 +128,12 @@ impl LeafFiller {
     fn plan(&self) -> (usize, bool) {
         let room = self.page.room();
         let frames = room * self.frames_before / self.before.used.max(1);
-        let by_bytes = (frames + FRAME_BYTES / 2) / FRAME_BYTES;
+        let wanted = if self.entries.share_frames() {
+            FRAME_BYTES_SHARED
+        } else {
+            FRAME_BYTES
+        };
+        let by_bytes = (frames + wanted / 2) / wanted;
         let by_entries = self.before.entries_in(room).div_ceil(SEGMENT_ENTRIES);
         let segments = by_bytes.max(by_entries).max(1);
         (room / segments, segments == 1)

@@ -24,7 +24,7 @@ pub use crate::format::header::CHUNK_SHIFTS;
 
 /// Zstd level of index pages: measured as the point where higher ones gain less than one per cent of the index
 /// (see docs/benchmarks.md).
-pub const DEFAULT_INDEX_LEVEL: i32 = 15;
+pub const DEFAULT_INDEX_LEVEL: i32 = 12;
 
 /// Zstd level of contents: with it, two cores pack about as fast as a disk is read (see docs/design.md).
 pub const DEFAULT_LEVEL: i32 = 3;

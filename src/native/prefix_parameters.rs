@@ -43,11 +43,7 @@ pub(super) fn parameters(level: i32, length: usize) -> ZSTD_compressionParameter
     let bits = length.next_power_of_two().trailing_zeros();
     let bits = bits.clamp(*TABLE_BITS.start(), *TABLE_BITS.end());
     match found.strategy {
-        // Short chains are enough where the dictionary has the best of all files.
         ZSTD_strategy::ZSTD_greedy | ZSTD_strategy::ZSTD_lazy | ZSTD_strategy::ZSTD_lazy2 => {
-            if found.strategy == ZSTD_strategy::ZSTD_lazy2 {
-                found.strategy = ZSTD_strategy::ZSTD_lazy;
-            }
             found.hashLog = found.hashLog.max(bits);
             if length > LARGE {
                 found.minMatch = LEAST_MATCH;

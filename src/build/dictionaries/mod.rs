@@ -28,8 +28,9 @@ const FEWEST: usize = 24;
 /// copy.
 const MOST_BYTES: usize = 1280 << 10;
 
-/// The level for dictionaries as they are stored.
-const STORING_LEVEL: i32 = 12;
+/// The level for dictionaries as they are stored: 1.2 to 1.7 % fewer bytes than at level 12 for a twentieth of a second more. Level 17 would
+/// save another 3 % for a tenth of a second.
+const STORING_LEVEL: i32 = 15;
 
 /// A class of files and its dictionary.
 #[derive(Debug)]

@@ -209,6 +209,11 @@ impl LeafBuilder {
         self.shared.is_empty()
     }
 
+    /// Whether any of the files held lie in a frame together.
+    pub fn share_frames(&self) -> bool {
+        !self.open.is_empty()
+    }
+
     /// The entries that follow are children of the directory at `path`, whose own ordinal is `parent`.
     pub fn begin_run(&mut self, path: &[u8], parent: u64) {
         let run = PendingRun {
