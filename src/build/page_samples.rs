@@ -37,7 +37,7 @@ const MOST_BYTES: usize = MAX_PAGE_DICTIONARY as usize;
 /// Sizes that are tried in vain before the rest is left.
 const ENOUGH: usize = 2;
 
-/// Level for trials: what they compare differs little from what it is at level 15, which takes ten times as long.
+/// Level for trials: what they compare differs little from what it is at higher levels, which take several times as long.
 const TRIAL_LEVEL: i32 = 6;
 
 /// How often a dictionary lies in an image: in the index and in its copy, or twice in an index without copy.
