@@ -1,5 +1,6 @@
 //! Builds an image from entries in any order.
 
+use super::closed_volumes::ClosedVolumes;
 use super::compression::{self, Prepared};
 use super::contents::{Codecs, ContentOptions, Cutter, Cutting, Lengths};
 use super::dictionaries::SampleSource;
@@ -17,7 +18,7 @@ use super::publish::Publication;
 use super::samples::Reservoir;
 use super::spool::Spool;
 use super::storing::Storing;
-use super::volumes::{ClosedVolumes, VolumeSet};
+use super::volumes::VolumeSet;
 use crate::entry::{Kind, Metadata};
 use crate::format::header::Header;
 use crate::format::page_dictionaries::DictionaryBytes;

@@ -3,8 +3,8 @@
 use super::contents::Codecs;
 use super::dictionaries::{Class, Dictionaries, SampleSource, Stored};
 use super::options::{BuildOptions, Compression, DictionarySize};
+use super::placed::Placed;
 use super::samples::Reservoir;
-use super::volumes::Placed;
 use crate::Result;
 use crate::format::codec::{Note, Section};
 use std::time::Instant;

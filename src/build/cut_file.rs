@@ -3,7 +3,8 @@
 use blake3::Hasher;
 
 use super::cut_table::CutTable;
-use super::volumes::{Placed, StoredChunk, VolumeWriter};
+use super::placed::{Placed, SharedChunks, StoredChunk};
+use super::volume_writer::VolumeWriter;
 use crate::format::cut::CutChunk;
 use crate::{Error, ErrorKind, Result, image};
 
@@ -21,17 +22,6 @@ pub struct CutFileWriter<'a> {
     finished: bool,
     /// The volume's digest before this file.
     digest_before: Option<Box<Hasher>>,
-}
-
-/// Chunks of a file that were stored before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct SharedChunks {
-    /// How many there are.
-    pub chunks: u64,
-    /// Bytes of data in them.
-    pub data_bytes: u64,
-    /// What they would have taken.
-    pub stored_bytes: u64,
 }
 
 impl<'a> CutFileWriter<'a> {

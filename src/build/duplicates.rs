@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::contents::{Claims, Digest};
-use super::cut_file::SharedChunks;
-use super::volumes::{Placed, default_stored_length};
+use super::placed::{Placed, SharedChunks};
+use super::volumes::default_stored_length;
 use crate::Result;
 use crate::format::cut::Cut;
 use crate::format::member::Member;

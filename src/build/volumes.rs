@@ -3,105 +3,24 @@
 //! # Overview
 //! - [`VolumeSet`] fills the volumes in order and returns where each file went, as [`Placed`];
 //! - [`FileWriter`] takes a file that is more than one chunk, chunk by chunk;
-//! - [`ClosedVolumes`] knows the [`Span`]s that the index needs, and writes what lies behind the
+//! - [`ClosedVolumes`] knows the spans that the index needs, and writes what lies behind the
 //!   extents once the index exists.
 
 use blake3::Hasher;
 
 use crate::format::checksum::crc_append;
-use crate::format::cut::Cut;
 use crate::format::extent::{Chunk, Shape};
-use crate::format::holes::HoleMap;
-use crate::format::member::Member;
-use crate::format::volume::{Identity, Layout, Span, encode_header, encode_trailer};
+use crate::format::volume::Identity;
 use crate::format::{MAX_VOLUMES, PAGE_BYTES, PAGE_SIZE, Uuid};
 use crate::{Error, ErrorKind, Result, image};
 
 use super::chunk_table::ChunkTable;
-use super::cut_file::{CutFileWriter, SharedChunks};
+use super::closed_volumes::{ClosedVolume, ClosedVolumes};
+use super::cut_file::CutFileWriter;
 use super::output::Output;
+use super::placed::{Placed, StoredChunk};
 use super::preallocate::preallocate;
-use std::path::Path;
-use std::sync::Arc;
-
-/// Bytes collected before a write, and the alignment of all writes but the last: hard disks and
-/// file systems get requests that they need not split or merge.
-const BUFFER: usize = 1 << 20;
-
-/// Bytes after which writing to the device is begun, so that the device works while contents are
-/// read, and the sync at the end has little left to wait for.
-const WRITEBACK: u64 = 8 << 20;
-
-/// Where the contents of a file lie.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Placed {
-    /// Position of the extent's first byte among all volumes.
-    pub position: u64,
-    /// Bytes of contents, those in holes not counted.
-    pub size: u64,
-    /// Where in the file they lie, if it has holes.
-    pub holes: Option<Arc<HoleMap>>,
-    /// Bytes the extent takes; 0 if the file turned out empty, which has no extent.
-    pub stored: u64,
-    /// How much shorter that is than the default stored length: what compression saved, and chunks of zeros.
-    pub saved: u64,
-    /// The codec of the frames among its chunks, if there are any.
-    pub codec: Option<u32>,
-    /// How its chunks are found if it is cut by content.
-    pub cut: Option<Cut>,
-    /// Where in it the contents are if the extent is a frame that several files share.
-    pub member: Option<Member>,
-    /// Those of its chunks that were stored before.
-    pub shared_chunks: SharedChunks,
-    /// Whether the extent was stored for a file before.
-    pub shared: bool,
-}
-
-impl Placed {
-    /// Bytes of the volumes that were taken for these contents: of a shared frame all for the first file in it.
-    pub fn taken(&self) -> u64 {
-        match self.member {
-            Some(Member { offset: 1.., .. }) => 0,
-            _ => self.stored,
-        }
-    }
-}
-
-/// A chunk as it goes into a volume.
-#[derive(Debug, Clone, Copy)]
-pub struct StoredChunk<'a> {
-    /// Bytes of data, at least 1 and at most a chunk.
-    pub length: usize,
-    /// What is stored: these bytes, a shorter frame of them, or nothing for zeros that need not be stored.
-    pub bytes: &'a [u8],
-    /// CRC-32C of what is stored.
-    pub crc: u32,
-}
-
-impl<'a> StoredChunk<'a> {
-    /// A chunk that is stored as it is.
-    pub fn raw(bytes: &'a [u8], crc: u32) -> Self {
-        Self {
-            length: bytes.len(),
-            bytes,
-            crc,
-        }
-    }
-
-    /// A chunk of zeros that is not stored.
-    pub fn zeros(length: usize) -> Self {
-        Self {
-            length,
-            bytes: &[],
-            crc: 0,
-        }
-    }
-
-    /// Whether what is stored is a frame.
-    pub fn is_frame(&self) -> bool {
-        (1..self.length).contains(&self.bytes.len())
-    }
-}
+use super::volume_writer::{VolumeWriter, in_memory};
 
 /// The volumes of an image while contents are appended.
 #[derive(Debug)]
@@ -254,7 +173,7 @@ impl VolumeSet {
     pub fn begin_file(&mut self, size: u64) -> Result<FileWriter<'_>> {
         self.choose_volume(size)?;
         let chunk_size = 1u64 << self.chunk_shift;
-        let scratch = image::directory_of(self.current.output.path());
+        let scratch = image::directory_of(self.current.path());
         Ok(FileWriter {
             start: self.current.offset(),
             table: ChunkTable::new(scratch),
@@ -394,7 +313,7 @@ impl FileWriter<'_> {
                 volume.append(&crc.to_le_bytes())?;
             }
             _ => {
-                let scratch = image::directory_of(volume.output.path());
+                let scratch = image::directory_of(volume.path());
                 let table = std::mem::replace(&mut self.table, ChunkTable::new(scratch));
                 table.finish(|bytes| volume.append(bytes))?;
             }
@@ -435,229 +354,6 @@ impl Drop for FileWriter<'_> {
     }
 }
 
-/// One volume while it is filled.
-#[derive(Debug)]
-pub(super) struct VolumeWriter {
-    output: Output,
-    identity: Identity,
-    /// Position of the file's first byte.
-    base: u64,
-    buffer: Vec<u8>,
-    /// Offset in the file of the buffer's first byte.
-    buffer_at: u64,
-    /// Digest of the extents of this volume and those before, if it is wanted.
-    digest: Option<Box<Hasher>>,
-}
-
-impl VolumeWriter {
-    fn begin(output: Output, identity: Identity, base: u64) -> Self {
-        let mut buffer = Vec::with_capacity(BUFFER);
-        buffer.extend_from_slice(&encode_header(&identity));
-        Self {
-            output,
-            identity,
-            base,
-            buffer,
-            buffer_at: 0,
-            digest: None,
-        }
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        self.output.path()
-    }
-
-    /// The digest of the extents so far, if it is taken.
-    pub(super) fn digest(&self) -> Option<Box<Hasher>> {
-        self.digest.clone()
-    }
-
-    pub(super) fn offset(&self) -> u64 {
-        self.buffer_at + self.buffer.len() as u64
-    }
-
-    pub(super) fn position(&self, offset: u64) -> u64 {
-        self.base + offset
-    }
-
-    pub(super) fn placed(&self, start: u64, size: u64, saved: u64) -> Placed {
-        Placed {
-            position: self.position(start),
-            size,
-            holes: None,
-            stored: self.offset() - start,
-            saved,
-            codec: None,
-            cut: None,
-            member: None,
-            shared_chunks: SharedChunks::default(),
-            shared: false,
-        }
-    }
-
-    pub(super) fn append(&mut self, mut bytes: &[u8]) -> Result<()> {
-        if let Some(digest) = &mut self.digest {
-            digest.update(bytes);
-        }
-        loop {
-            // Up to the next multiple of BUFFER in the file, also after a rewind.
-            let room = BUFFER - in_memory(self.offset() % BUFFER as u64);
-            let Some((now, later)) = bytes.split_at_checked(room) else {
-                self.buffer.extend_from_slice(bytes);
-                return Ok(());
-            };
-            bytes = later;
-            if self.buffer.is_empty() {
-                self.write(now)?;
-            } else {
-                self.buffer.extend_from_slice(now);
-                self.flush()?;
-            }
-        }
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        self.write(&buffer)?;
-        buffer.clear();
-        self.buffer = buffer;
-        Ok(())
-    }
-
-    /// Writes `bytes` behind what was written before.
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.output.write_at(bytes, self.buffer_at)?;
-        self.buffer_at += bytes.len() as u64;
-        if self.buffer_at.is_multiple_of(WRITEBACK) {
-            let window = self.buffer_at - WRITEBACK;
-            self.output.begin_writeback(window, WRITEBACK);
-        }
-        Ok(())
-    }
-
-    /// Forgets everything behind byte `offset` of the file; `digest` is that of the extents before.
-    pub(super) fn rewind(&mut self, offset: u64, digest: Option<Box<Hasher>>) {
-        self.digest = digest;
-        if let Some(keep) = offset.checked_sub(self.buffer_at) {
-            self.buffer.truncate(in_memory(keep));
-        } else {
-            self.buffer.clear();
-            self.buffer_at = offset;
-        }
-    }
-
-    /// Writes out what is buffered.
-    fn close(mut self) -> Result<ClosedVolume> {
-        self.flush()?;
-        let extents_end = self.offset();
-        Ok(ClosedVolume {
-            span: Span {
-                start: self.base,
-                end: self.position(extents_end),
-            },
-            output: self.output,
-            identity: self.identity,
-            extents_end,
-        })
-    }
-}
-
-#[derive(Debug)]
-struct ClosedVolume {
-    output: Output,
-    identity: Identity,
-    span: Span,
-    extents_end: u64,
-}
-
-/// Volumes whose extents are complete.
-#[derive(Debug)]
-pub struct ClosedVolumes {
-    volumes: Vec<ClosedVolume>,
-    digest: Option<[u8; 32]>,
-}
-
-impl ClosedVolumes {
-    /// The positions of each volume, for the index.
-    pub fn spans(&self) -> Vec<Span> {
-        self.volumes.iter().map(|volume| volume.span).collect()
-    }
-
-    /// The digest of all extents, if [`VolumeSet::take_digest`] asked for it.
-    pub fn digest(&self) -> Option<[u8; 32]> {
-        self.digest
-    }
-
-    /// Makes the volumes those of image `uuid`.
-    pub fn identify(&mut self, uuid: Uuid) -> Result<()> {
-        for volume in &mut self.volumes {
-            volume.identity.uuid = uuid;
-            let header = encode_header(&volume.identity);
-            volume.output.write_at(&header, 0)?;
-        }
-        Ok(())
-    }
-
-    /// Writes what lies behind the extents: in volume 0 a copy of `index` if it is given, which
-    /// must be complete, and in each volume the trailer. Returns where everything lies.
-    pub fn finish(self, index: Option<&Output>) -> Result<Vec<Layout>> {
-        let mut buffer = Vec::with_capacity(BUFFER);
-        let mut layouts = Vec::with_capacity(self.volumes.len());
-        for volume in self.volumes {
-            let index = index.filter(|_| volume.identity.number == 0);
-            layouts.push(volume.finish(index, &mut buffer)?);
-        }
-        Ok(layouts)
-    }
-}
-
-impl ClosedVolume {
-    fn finish(self, index: Option<&Output>, buffer: &mut Vec<u8>) -> Result<Layout> {
-        let padded = self.extents_end.next_multiple_of(PAGE_BYTES);
-        let padding = in_memory(padded - self.extents_end);
-        let zeros = [0; PAGE_SIZE];
-        self.output
-            .write_at(zeros.get(..padding).unwrap_or(&[]), self.extents_end)?;
-        let mut layout = Layout {
-            extents_end: self.extents_end,
-            ..Layout::default()
-        };
-        let mut end = padded;
-        if let Some(index) = index {
-            layout.index_offset = padded;
-            layout.index_length = index.length()?;
-            if !layout.index_length.is_multiple_of(PAGE_BYTES) || layout.index_length == 0 {
-                return Err(Error::new(
-                    ErrorKind::InvalidInput,
-                    format!("an index of {} bytes is not complete", layout.index_length),
-                )
-                .at_path(index.path()));
-            }
-            self.copy(index, padded, layout.index_length, buffer)?;
-            end += layout.index_length;
-        }
-        layout.file_length = end + PAGE_BYTES;
-        self.output
-            .write_at(&encode_trailer(&self.identity, &layout), end)?;
-        self.output.truncate(layout.file_length)?;
-        Ok(layout)
-    }
-
-    /// Copies `length` bytes of `index` to byte `to`. Through memory and not by sharing blocks, as
-    /// file systems that can would do: a copy that fails with its original is worth nothing.
-    fn copy(&self, index: &Output, to: u64, length: u64, buffer: &mut Vec<u8>) -> Result<()> {
-        let mut done = 0;
-        while done < length {
-            let part = (length - done).min(BUFFER as u64);
-            buffer.resize(in_memory(part), 0);
-            index.read_at(buffer, done)?;
-            self.output.write_at(buffer, to + done)?;
-            done += part;
-        }
-        Ok(())
-    }
-}
-
 /// The stored length of a file of `size` bytes if no chunk is left out; what
 /// [`VolumeSet::begin`] expects the sum of.
 pub fn default_stored_length(size: u64, chunk_shift: u32) -> u64 {
@@ -666,11 +362,6 @@ pub fn default_stored_length(size: u64, chunk_shift: u32) -> u64 {
     } else {
         Shape::new(size, chunk_shift).default_stored_length()
     }
-}
-
-/// A length that a buffer bounds.
-fn in_memory(length: u64) -> usize {
-    usize::try_from(length).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

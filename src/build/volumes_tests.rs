@@ -12,6 +12,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::build::volume_writer::BUFFER;
 use crate::format::checksum::crc;
 use crate::format::extent::TableBlock;
 use crate::format::volume::{decode_header, decode_trailer};

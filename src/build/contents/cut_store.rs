@@ -8,7 +8,8 @@ use super::digest::{ChunkDigests, Digest};
 use super::reading::{Read, Sources, Storage};
 use crate::Result;
 use crate::build::cut_file::CutFileWriter;
-use crate::build::volumes::{Placed, VolumeSet};
+use crate::build::placed::Placed;
+use crate::build::volumes::VolumeSet;
 
 /// Most chunks that each thread has in hand or before it.
 const CHUNKS_AHEAD: usize = 8;

@@ -12,7 +12,7 @@ use super::digest::Digest;
 use super::reading::{Sources, is_zero};
 use crate::build::cut_file::CutFileWriter;
 use crate::build::known_chunks::KnownChunks;
-use crate::build::volumes::StoredChunk;
+use crate::build::placed::StoredChunk;
 use crate::format::checksum::crc;
 use crate::{Error, ErrorKind, Result};
 

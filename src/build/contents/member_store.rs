@@ -5,9 +5,10 @@ use super::compress::{Codecs, Compressor};
 use super::grouping::{Candidate, Group, fits, gather};
 use super::reading::{Read, Storage};
 use crate::Result;
-use crate::build::cut_file::SharedChunks;
 use crate::build::duplicates::Duplicates;
-use crate::build::volumes::{Placed, VolumeSet, default_stored_length};
+use crate::build::placed::Placed;
+use crate::build::placed::SharedChunks;
+use crate::build::volumes::{VolumeSet, default_stored_length};
 use crate::format::checksum::crc;
 use crate::format::member::Member;
 

@@ -24,6 +24,7 @@ mod cut_store;
 mod cutter;
 mod cutting;
 mod digest;
+mod exchange;
 mod grouping;
 mod large;
 mod lengths;

@@ -1,12 +1,11 @@
 //! Worker threads that fill and read batches, and the thread that stores them in order.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use rustix::io::Errno;
@@ -16,6 +15,7 @@ use super::compress::{Codecs, Compressor};
 use super::cut_store::CutStore;
 use super::cutting::Cutting;
 use super::digest::{Digest, PieceDigests};
+use super::exchange::{Exchange, Leaving, Stopping};
 use super::grouping::Group;
 use super::large::Large;
 use super::lengths::Lengths;
@@ -23,7 +23,8 @@ use super::member_store::{MemberStore, Settled};
 use super::reading::{Read, Sources, Storage};
 use super::source::{Entries, OpenFile, Work};
 use crate::build::duplicates::Duplicates;
-use crate::build::volumes::{Placed, StoredChunk, VolumeSet};
+use crate::build::placed::{Placed, StoredChunk};
+use crate::build::volumes::VolumeSet;
 use crate::{Error, ErrorKind, Result, descriptors};
 
 /// Most batches for each worker. With more, contents have left the processor's cache before they are
@@ -108,7 +109,7 @@ where
         duplicates.is_some(),
     );
     let workers = workers.min(batches - 1);
-    let shared = Shared::new(batches);
+    let shared = Exchange::new(batches);
     let sources = Sources {
         spool: options.spool,
         chunk_shift,
@@ -128,7 +129,7 @@ where
         for mut opener in openers.into_iter().take(workers) {
             let (shared, intake, sources) = (&shared, &intake, &sources);
             let mut compressor = Compressor::new(sources.codecs.as_deref())?;
-            shared.lock().workers += 1;
+            shared.join();
             scope.spawn(move || {
                 let _leaving = Leaving(shared);
                 work(shared, intake, sources, &mut opener, &mut compressor);
@@ -167,7 +168,7 @@ fn compressors(room: Option<usize>, are_cut: bool, are_shared: bool) -> (usize, 
 
 /// What a worker thread does.
 fn work<'c, E: Entries>(
-    shared: &Shared<E::Entry>,
+    shared: &Exchange<E::Entry>,
     intake: &Mutex<Intake<E>>,
     sources: &'c Sources,
     opener: &mut impl OpenFile,
@@ -190,126 +191,11 @@ fn work<'c, E: Entries>(
     }
 }
 
-/// The batches that are in no thread's hands.
-struct Shared<T> {
-    state: Mutex<State<T>>,
-    returned: Condvar,
-    delivered: Condvar,
-}
-
-struct State<T> {
-    empty: Vec<Batch<T>>,
-    /// How many may still be made.
-    unmade: usize,
-    full: BTreeMap<u64, Batch<T>>,
-    /// The one that the storing thread waits for.
-    awaited: u64,
-    workers: usize,
-    stopped: bool,
-}
-
-impl<T> Shared<T> {
-    fn new(batches: usize) -> Self {
-        Self {
-            state: Mutex::new(State {
-                empty: Vec::new(),
-                unmade: batches,
-                full: BTreeMap::new(),
-                awaited: 0,
-                workers: 0,
-                stopped: false,
-            }),
-            returned: Condvar::new(),
-            delivered: Condvar::new(),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A batch to fill; `None` if no more are wanted.
-    fn empty_batch(&self, sources: &Sources) -> Option<Batch<T>> {
-        let mut state = self.lock();
-        loop {
-            if state.stopped {
-                return None;
-            }
-            if let Some(batch) = state.empty.pop() {
-                return Some(batch);
-            }
-            if let Some(rest) = state.unmade.checked_sub(1) {
-                state.unmade = rest;
-                drop(state);
-                return Some(Batch::new(sources));
-            }
-            state = self
-                .returned
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn deliver(&self, number: u64, batch: Batch<T>) {
-        let mut state = self.lock();
-        state.full.insert(number, batch);
-        if state.awaited == number {
-            self.delivered.notify_one();
-        }
-    }
-
-    /// Batch `number`, when it is there; `None` if it will never come.
-    fn full_batch(&self, number: u64) -> Option<Batch<T>> {
-        let mut state = self.lock();
-        state.awaited = number;
-        loop {
-            if let Some(batch) = state.full.remove(&number) {
-                return Some(batch);
-            }
-            if state.stopped || state.workers == 0 {
-                return None;
-            }
-            state = self
-                .delivered
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn give_back(&self, batch: Batch<T>) {
-        self.lock().empty.push(batch);
-        self.returned.notify_one();
-    }
-}
-
-/// Tells the storing thread when a worker is gone, even by a panic.
-struct Leaving<'a, T>(&'a Shared<T>);
-
-impl<T> Drop for Leaving<'_, T> {
-    fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.workers -= 1;
-        state.stopped |= thread::panicking();
-        self.0.delivered.notify_all();
-        self.0.returned.notify_all();
-    }
-}
-
-/// Ends the workers.
-struct Stopping<'a, T>(&'a Shared<T>);
-
-impl<T> Drop for Stopping<'_, T> {
-    fn drop(&mut self) {
-        self.0.lock().stopped = true;
-        self.0.returned.notify_all();
-    }
-}
-
 /// The storing thread.
 struct Store<'a, 'scope, 'env, T> {
     cut: CutStore<'scope, 'env>,
     sources: &'a Sources,
-    shared: &'a Shared<T>,
+    shared: &'a Exchange<T>,
     root: &'a Path,
     volumes: &'a mut VolumeSet,
     duplicates: Option<&'a mut Duplicates>,
@@ -551,7 +437,7 @@ impl<T> Store<'_, '_, '_, T> {
 /// Hands the pieces of `large`, which are the next batches `from` the workers, to `take`. Returns how many bytes there
 /// were, or why the file could not be read to its end; what is left of it is passed over then.
 fn pieces<T>(
-    (shared, number): (&Shared<T>, &mut u64),
+    (shared, number): (&Exchange<T>, &mut u64),
     large: &Large,
     receiver: &mut dyn Receiver<T>,
     take: &mut dyn FnMut(&Storage, &Read) -> Result<()>,

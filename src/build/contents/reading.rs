@@ -17,7 +17,7 @@ use super::digest::{ChunkDigests, Digest};
 use super::grouping::{Candidate, Group, Grouping, stem};
 use super::lengths::Lengths;
 use super::source::OpenFile;
-use crate::build::volumes::StoredChunk;
+use crate::build::placed::StoredChunk;
 use crate::entry::Timestamp;
 use crate::format::checksum::crc;
 use crate::{Error, ErrorKind, Result};
