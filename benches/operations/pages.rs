@@ -8,9 +8,7 @@
 use crate::sample::{LAYOUTS, Layout, Sample, mixed};
 use dgfs::entry::{Kind, OtherTimes};
 use dgfs::format::attributes;
-use dgfs::format::leaf::{
-    LeafBuilder, LeafContext, LeafFrames, LeafPage, NewEntry, NewTarget, PageBuilder,
-};
+use dgfs::format::leaf::{LeafBuilder, LeafContext, LeafFrames, LeafPage, NewEntry, PageBuilder};
 use dgfs::format::page_dictionaries::{self, DictionaryBytes};
 use dgfs::format::{PAGE_BYTES, PAGE_SIZE, checksum};
 use divan::Bencher;
@@ -79,31 +77,12 @@ fn encode_page(bencher: Bencher<'_, '_>, layout: Layout) {
 fn entry(layout: Layout, number: u64, name: &[u8]) -> NewEntry<'_> {
     let mtime = layout.mtime(number);
     NewEntry {
-        name,
-        kind: Kind::File,
-        attribute: 0,
-        mtime,
         other_times: OtherTimes {
             atime: mtime,
             ctime: mtime,
             btime: None,
         },
         size: 4096 + mixed(number) % 8193,
-        children: 0,
-        subdirectories: 0,
-        deeper: 0,
-        first_child: 0,
-        hole_bytes: 0,
-        hole_map: 0,
-        saved: 0,
-        codec: 0,
-        cut: None,
-        member: None,
-        place: None,
-        primary: 0,
-        links: 1,
-        device: 0,
-        xattrs: None,
-        target: NewTarget::Inline(b""),
+        ..NewEntry::plain(name, Kind::File, mtime)
     }
 }

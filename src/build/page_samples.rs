@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::attribute_table::AttributeTable;
 use super::samples::scramble;
 use crate::Result;
-use crate::entry::{Kind, OtherTimes};
+use crate::entry::Kind;
 use crate::format::MAX_INLINE_TARGET;
 use crate::format::attributes::Attributes;
 use crate::format::frame::FrameEncoder;
@@ -99,35 +99,14 @@ impl PageSamples {
             gid: metadata.gid,
         })?;
         self.builder.push(&NewEntry {
-            name: &record.name,
-            kind,
             attribute,
-            mtime: metadata.mtime,
-            other_times: OtherTimes {
-                atime: metadata.mtime,
-                ctime: metadata.mtime,
-                btime: Some(metadata.mtime),
-            },
             size: if kind == Kind::File { record.size } else { 0 },
-            children: 0,
-            subdirectories: 0,
-            deeper: 0,
-            first_child: 0,
-            hole_bytes: 0,
-            hole_map: 0,
-            saved: 0,
-            codec: 0,
-            cut: None,
-            place: None,
-            member: None,
-            primary: 0,
-            links: 1,
             device: metadata.rdev,
-            xattrs: None,
             target: match record.target.as_slice() {
                 target if target.len() <= MAX_INLINE_TARGET => NewTarget::Inline(target),
                 _ => NewTarget::Blob(0),
             },
+            ..NewEntry::plain(&record.name, kind, metadata.mtime)
         });
         Ok(())
     }

@@ -75,3 +75,37 @@ pub struct NewEntry<'a> {
     /// Where a symbolic link leads.
     pub target: NewTarget<'a>,
 }
+
+impl<'a> NewEntry<'a> {
+    /// An entry without contents, children and links, which has `mtime` for all its times and the first attributes.
+    pub fn plain(name: &'a [u8], kind: Kind, mtime: Timestamp) -> Self {
+        Self {
+            name,
+            kind,
+            attribute: 0,
+            mtime,
+            other_times: OtherTimes {
+                atime: mtime,
+                ctime: mtime,
+                btime: Some(mtime),
+            },
+            size: 0,
+            children: 0,
+            subdirectories: 0,
+            deeper: 0,
+            first_child: 0,
+            hole_bytes: 0,
+            hole_map: 0,
+            saved: 0,
+            codec: 0,
+            cut: None,
+            place: None,
+            member: None,
+            primary: 0,
+            links: 1,
+            device: 0,
+            xattrs: None,
+            target: NewTarget::Inline(&[]),
+        }
+    }
+}

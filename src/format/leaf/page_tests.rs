@@ -1,7 +1,7 @@
 use super::*;
-use crate::entry::{Kind, OtherTimes, Timestamp};
+use crate::entry::{Kind, Timestamp};
 use crate::format::bytes::put_varint;
-use crate::format::leaf::{LeafBuilder, LeafFrames, NewEntry, NewTarget, PageBuilder};
+use crate::format::leaf::{LeafBuilder, LeafFrames, NewEntry, PageBuilder};
 use crate::format::page_dictionaries::DictionaryBytes;
 
 const FIRST: u64 = 1000;
@@ -13,32 +13,8 @@ fn file(name: &[u8]) -> NewEntry<'_> {
         nanoseconds: 0,
     };
     NewEntry {
-        name,
-        kind: Kind::File,
-        attribute: 0,
-        mtime,
-        other_times: OtherTimes {
-            atime: mtime,
-            ctime: mtime,
-            btime: Some(mtime),
-        },
         size: 10,
-        children: 0,
-        subdirectories: 0,
-        deeper: 0,
-        first_child: 0,
-        hole_bytes: 0,
-        hole_map: 0,
-        saved: 0,
-        codec: 0,
-        cut: None,
-        place: None,
-        member: None,
-        primary: 0,
-        links: 1,
-        device: 0,
-        xattrs: None,
-        target: NewTarget::Inline(&[]),
+        ..NewEntry::plain(name, Kind::File, mtime)
     }
 }
 
